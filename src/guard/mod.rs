@@ -1,0 +1,10 @@
+//! Verdicts over time in, decisions and commands out. Deciding and acting are
+//! never one function: this ring returns effects, the adapters carry them out.
+
+mod command;
+mod decision;
+pub mod engine;
+pub mod policy;
+
+pub use command::{Command, CommandKind, Settlement};
+pub use decision::{Action, Decider, Decision, Mode};

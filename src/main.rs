@@ -1,0 +1,3 @@
+//! The one binary: subcommands, one match.
+
+fn main() {}

@@ -1,0 +1,53 @@
+//! What a signal is about, in what unit, and which way is bad.
+
+use serde::{Deserialize, Serialize};
+
+/// What a signal is about. Thresholds, patience and messages differ by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalClass {
+    /// Failed requests or calls.
+    Errors,
+    /// How long things take.
+    Latency,
+    /// How much comes in.
+    Traffic,
+    /// How full a resource is.
+    Saturation,
+    /// What the business counts: orders, payments, amounts.
+    Business,
+    /// Log lines and exceptions.
+    Logs,
+    /// Whether instances serve at all: silence, restarts.
+    Health,
+    /// A series whose meaning is not known.
+    Other,
+}
+
+/// The unit of a signal's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// 0 to 1, shown as per cent.
+    Ratio,
+    /// Events a second.
+    PerSecond,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// A count or a level without a unit.
+    Count,
+}
+
+/// Which way a signal moves when something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadWhen {
+    /// More is bad.
+    Higher,
+    /// Less is bad.
+    Lower,
+    /// Any change is bad.
+    Either,
+}
