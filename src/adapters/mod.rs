@@ -1,1 +1,4 @@
-//!
+//! The world outside: everything that reads a clock, a file, a socket or the
+//! environment, each behind types of the inner rings.
+
+pub mod guardian;

@@ -1,1 +1,3 @@
-//!
+//! Wiring and loops: one file for each subcommand, one for the daemon.
+
+pub mod guardian;
