@@ -1,6 +1,14 @@
 //! Samples in, observations out: which signals an application has, and what
 //! both groups show of them over the same interval.
 
+mod catalogue;
+mod counter;
 mod kind;
+mod names;
+mod observe;
+mod window;
 
+pub use catalogue::{Catalogue, Shape, SignalDef, SignalId, SignalOverride};
 pub use kind::{BadWhen, SignalClass, Unit};
+pub use observe::{Cells, Groups, Member, Observation};
+pub use window::{Contact, InstanceWindow, Step, Window};

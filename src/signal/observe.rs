@@ -1,0 +1,200 @@
+//! Both groups over the same interval: for each signal and instance the cells
+//! that its values come from.
+
+use serde::{Deserialize, Serialize};
+
+use super::SignalClass;
+use super::catalogue::{Shape, SignalDef, SignalId};
+use super::window::{Column, InstanceWindow, Step, Window};
+use crate::domain::{Batch, Group, InstanceId, Timestamp};
+
+/// One instance of the application as the release sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// When its batch started; absent in the reference group.
+    pub released_at: Option<Timestamp>,
+    /// Expected traffic in units of one reference instance.
+    pub weight: f64,
+    /// Whether somebody said what its traffic would be.
+    pub weight_is_given: bool,
+}
+
+impl Member {
+    /// Its group now.
+    pub fn group(&self) -> Group {
+        if self.released_at.is_some() { Group::Release } else { Group::Reference }
+    }
+}
+
+/// Who belongs to which group; instances in neither are not looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Groups {
+    /// All members, in a fixed order.
+    pub members: Vec<Member>,
+}
+
+impl Groups {
+    /// Puts instances into the reference group unless they are known.
+    pub fn add_reference(&mut self, instances: impl IntoIterator<Item = InstanceId>) {
+        for instance in instances {
+            if !self.members.iter().any(|m| m.instance == instance) {
+                self.members.push(Member {
+                    instance,
+                    released_at: None,
+                    weight: 1.0,
+                    weight_is_given: false,
+                });
+            }
+        }
+    }
+
+    /// Moves a batch's instances into the release group.
+    pub fn release(&mut self, batch: &Batch) {
+        self.add_reference(batch.instances.iter().cloned());
+        for member in &mut self.members {
+            if batch.instances.contains(&member.instance) && member.released_at.is_none() {
+                member.released_at = Some(batch.started_at);
+                member.weight = batch.weight.unwrap_or(1.0);
+                member.weight_is_given = batch.weight.is_some();
+            }
+        }
+    }
+
+    /// The members of one group.
+    pub fn of(&self, group: Group) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(move |m| m.group() == group)
+    }
+}
+
+/// A window seen through the groups of a release.
+#[derive(Clone, Copy)]
+pub struct Observation<'a> {
+    /// The samples.
+    pub window: &'a Window,
+    /// The groups.
+    pub groups: &'a Groups,
+    /// The signal that counts the main traffic, if there is one.
+    pub traffic: Option<SignalId>,
+}
+
+/// The cells of one signal of one instance.
+#[derive(Clone, Copy)]
+pub struct Cells<'a> {
+    num: Option<&'a Column>,
+    minus: Option<&'a Column>,
+    num_from_den: bool,
+    den: Option<&'a Column>,
+    den_from_num: bool,
+}
+
+impl Cells<'_> {
+    /// Numerator and denominator at one step; a denominator of 0 is no value.
+    pub fn at(&self, step: Step) -> (f64, f64) {
+        let den = self.den.map_or(0.0, |c| if self.den_from_num { c.num_at(step) } else { c.den_at(step) });
+        if den <= 0.0 {
+            return (0.0, 0.0);
+        }
+        let num = self.num.map_or(0.0, |c| if self.num_from_den { c.den_at(step) } else { c.num_at(step) });
+        (num - self.minus.map_or(0.0, |c| c.num_at(step)), den)
+    }
+
+    /// The sums over steps `from..to`, of cells that have a value.
+    pub fn sum(&self, from: Step, to: Step) -> (f64, f64) {
+        let mut total = (0.0, 0.0);
+        for step in from..to {
+            let (num, den) = self.at(step);
+            total.0 += num;
+            total.1 += den;
+        }
+        total
+    }
+}
+
+impl<'a> Observation<'a> {
+    /// The instance behind a member, if it was ever seen.
+    pub fn instance(&self, member: &Member) -> Option<&'a InstanceWindow> {
+        self.window.instances().get(&member.instance)
+    }
+
+    /// The cells of one signal of one member. `bound` is the bound that was
+    /// chosen for a `Slow` signal.
+    pub fn cells(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        member: &Member,
+        bound: Option<f64>,
+    ) -> Option<Cells<'a>> {
+        let instance = self.instance(member)?;
+        let column = instance.column(id);
+        match def.shape {
+            Shape::Slow => {
+                let column = column?;
+                let below = instance.bucket(id, bound?)?;
+                Some(Cells {
+                    num: Some(column),
+                    minus: Some(below),
+                    num_from_den: true,
+                    den: Some(column),
+                    den_from_num: false,
+                })
+            }
+            Shape::Ratio | Shape::Mean | Shape::Level => {
+                let column = column?;
+                Some(Cells {
+                    num: Some(column),
+                    minus: None,
+                    num_from_den: false,
+                    den: Some(column),
+                    den_from_num: false,
+                })
+            }
+            Shape::Rate => {
+                // Counters of errors appear with the first error: where there
+                // is none yet, the count is zero and not unknown.
+                let lazy = matches!(def.class, SignalClass::Errors | SignalClass::Logs | SignalClass::Health);
+                if column.is_none() && !lazy {
+                    return None;
+                }
+                let traffic =
+                    if def.by_traffic { self.traffic.and_then(|id| instance.column(id)) } else { None };
+                let (den, den_from_num) = match (traffic, lazy) {
+                    (Some(traffic), _) => (Some(traffic), true),
+                    (None, true) => (Some(instance.served()), false),
+                    (None, false) => (column, false),
+                };
+                Some(Cells { num: column, minus: None, num_from_den: false, den, den_from_num })
+            }
+        }
+    }
+
+    /// The traffic signal with the most events in steps `from..to`, seen on
+    /// most instances: what errors and orders are counted against.
+    pub fn main_traffic(&self, from: Step, to: Step) -> Option<SignalId> {
+        let mut best: Option<(SignalId, f64)> = None;
+        for (id, def) in self.window.catalogue().signals() {
+            if def.class != SignalClass::Traffic
+                || def.segment.is_some()
+                || def.muted
+                || def.shape != Shape::Rate
+            {
+                continue;
+            }
+            let mut events = 0.0;
+            let mut seen_on = 0;
+            for member in &self.groups.members {
+                let Some(column) = self.instance(member).and_then(|i| i.column(id)) else { continue };
+                let (count, _) = column.sum(from, to);
+                events += count;
+                seen_on += usize::from(count > 0.0);
+            }
+            let enough = seen_on * 2 > self.groups.members.len() && events >= 50.0;
+            if enough && best.is_none_or(|(_, most)| events > most) {
+                best = Some((id, events));
+            }
+        }
+        best.map(|(id, _)| id)
+    }
+}

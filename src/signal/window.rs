@@ -1,0 +1,404 @@
+//! What is kept of an application's samples: for each instance and signal two
+//! columns on one grid of steps. Exact, bounded, expiring by itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::catalogue::{Catalogue, Feed, Role, SignalId, SignalOverride};
+use super::counter::{Counter, ProcessStart};
+use crate::domain::{InstanceId, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, Timestamp};
+
+/// A place on the grid, counted from the window's origin.
+pub type Step = i64;
+
+/// Most instances of one application.
+const INSTANCES_MAX: usize = 5_000;
+
+/// Numerator and denominator of one signal of one instance by step.
+#[derive(Clone, Debug, Default)]
+pub struct Column {
+    first: Step,
+    num: Vec<f32>,
+    den: Vec<f32>,
+    /// The last scrape that added time or a level to the denominator: it does
+    /// so once, however many series feed the signal.
+    stamp: Timestamp,
+}
+
+impl Column {
+    fn cell(&mut self, step: Step) -> Option<usize> {
+        if self.num.is_empty() {
+            self.first = step;
+        }
+        let at = usize::try_from(step - self.first).ok()?;
+        if at >= self.num.len() {
+            self.num.resize(at + 1, 0.0);
+            self.den.resize(at + 1, 0.0);
+        }
+        Some(at)
+    }
+
+    fn add(&mut self, step: Step, num: f64, den: f64) {
+        if let Some(at) = self.cell(step) {
+            self.num[at] += num as f32;
+            self.den[at] += den as f32;
+        }
+    }
+
+    /// True once for each scrape.
+    fn stamped(&mut self, at: Timestamp) -> bool {
+        std::mem::replace(&mut self.stamp, at) != at
+    }
+
+    fn expire(&mut self, before: Step) {
+        // Half of the column may be stale before it is moved: amortised O(1).
+        if let Ok(stale) = usize::try_from(before - self.first)
+            && stale > 64
+            && stale * 2 > self.num.len()
+        {
+            let stale = stale.min(self.num.len());
+            self.num.drain(..stale);
+            self.den.drain(..stale);
+            self.first += stale as Step;
+        }
+    }
+
+    /// The sums of numerator and denominator over steps `from..to`.
+    pub fn sum(&self, from: Step, to: Step) -> (f64, f64) {
+        let len = self.num.len();
+        let a = usize::try_from((from - self.first).max(0)).unwrap_or(usize::MAX).min(len);
+        let b = usize::try_from((to - self.first).max(0)).unwrap_or(usize::MAX).clamp(a, len);
+        let total = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum();
+        (total(&self.num[a..b]), total(&self.den[a..b]))
+    }
+
+    /// The numerator at one step; 0 where nothing is kept.
+    pub fn num_at(&self, step: Step) -> f64 {
+        usize::try_from(step - self.first).ok().and_then(|at| self.num.get(at)).map_or(0.0, |v| f64::from(*v))
+    }
+
+    /// The denominator at one step; 0 where nothing is kept.
+    pub fn den_at(&self, step: Step) -> f64 {
+        usize::try_from(step - self.first).ok().and_then(|at| self.den.get(at)).map_or(0.0, |v| f64::from(*v))
+    }
+
+    /// Whether nothing was ever added.
+    pub fn is_empty(&self) -> bool {
+        self.num.is_empty()
+    }
+}
+
+/// How one attempt to scrape an instance ended, at one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// It answered.
+    Served,
+    /// It was silent: its own failure.
+    Silent,
+    /// We could not see it: our failure, or a damaged answer.
+    Unseen,
+}
+
+#[derive(Clone, Debug)]
+struct Track {
+    counter: Counter,
+    feeds: Arc<[Feed]>,
+}
+
+/// What is kept of one instance.
+#[derive(Clone, Debug, Default)]
+pub struct InstanceWindow {
+    layout: Vec<(Arc<SeriesKey>, u32)>,
+    slots: HashMap<Arc<SeriesKey>, u32>,
+    tracks: Vec<Track>,
+    columns: Vec<Column>,
+    buckets: BTreeMap<(SignalId, u64), Column>,
+    served: Column,
+    /// By time, each attempt to scrape it.
+    pub contacts: Vec<(Timestamp, Contact)>,
+    /// When its process was seen to have begun anew.
+    pub restarts: Vec<Timestamp>,
+    /// When its process began.
+    pub process_start: ProcessStart,
+    last_served: Option<Timestamp>,
+    first_served: Option<Timestamp>,
+}
+
+impl InstanceWindow {
+    /// The columns of one signal, if the instance has it.
+    pub fn column(&self, signal: SignalId) -> Option<&Column> {
+        self.columns.get(signal.index()).filter(|column| !column.num.is_empty())
+    }
+
+    /// Observations up to one of a histogram's bounds; only numerators.
+    pub fn bucket(&self, signal: SignalId, bound: f64) -> Option<&Column> {
+        self.buckets.get(&(signal, bound.to_bits()))
+    }
+
+    /// Seconds between answers; only denominators.
+    pub fn served(&self) -> &Column {
+        &self.served
+    }
+
+    /// When it last answered.
+    pub fn last_served(&self) -> Option<Timestamp> {
+        self.last_served
+    }
+
+    /// When it first answered.
+    pub fn first_served(&self) -> Option<Timestamp> {
+        self.first_served
+    }
+
+    fn column_mut(&mut self, signal: SignalId) -> &mut Column {
+        if signal.index() >= self.columns.len() {
+            self.columns.resize_with(signal.index() + 1, Column::default);
+        }
+        &mut self.columns[signal.index()]
+    }
+
+    fn slot(&mut self, position: usize, series: &Arc<SeriesKey>, catalogue: &mut Catalogue) -> u32 {
+        if let Some((known, slot)) = self.layout.get(position)
+            && Arc::ptr_eq(known, series)
+        {
+            return *slot;
+        }
+        let slot = match self.slots.get(series) {
+            Some(slot) => *slot,
+            None => {
+                let slot = self.tracks.len() as u32;
+                self.tracks.push(Track { counter: Counter::default(), feeds: catalogue.feeds(series) });
+                self.slots.insert(series.clone(), slot);
+                slot
+            }
+        };
+        if position < self.layout.len() {
+            self.layout[position] = (series.clone(), slot);
+        } else {
+            self.layout.push((series.clone(), slot));
+        }
+        slot
+    }
+}
+
+/// The samples of one application's instances, as far as they matter now.
+#[derive(Clone, Debug)]
+pub struct Window {
+    origin: Timestamp,
+    step: Duration,
+    kept_steps: Step,
+    catalogue: Catalogue,
+    instances: BTreeMap<InstanceId, InstanceWindow>,
+    newest: Option<Timestamp>,
+    families_seen: Vec<usize>,
+    refused_instances: u32,
+}
+
+impl Window {
+    /// An empty window whose grid has the scrape interval as its step.
+    pub fn new(step: Duration, kept: Duration, overrides: Vec<SignalOverride>) -> Self {
+        let step = step.max(Duration::from_millis(100));
+        Self {
+            origin: Timestamp::default(),
+            step,
+            kept_steps: (kept.as_millis() / step.as_millis()).max(8) as Step,
+            catalogue: Catalogue::new(overrides),
+            instances: BTreeMap::new(),
+            newest: None,
+            families_seen: Vec::new(),
+            refused_instances: 0,
+        }
+    }
+
+    /// The signals found so far.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The scrape interval.
+    pub fn step(&self) -> Duration {
+        self.step
+    }
+
+    /// All instances seen.
+    pub fn instances(&self) -> &BTreeMap<InstanceId, InstanceWindow> {
+        &self.instances
+    }
+
+    /// The newest scrape.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.newest
+    }
+
+    /// The grid's step at a moment.
+    pub fn step_at(&self, at: Timestamp) -> Step {
+        (at.as_millis() - self.origin.as_millis()).div_euclid(self.step.as_millis() as i64)
+    }
+
+    /// When a step begins.
+    pub fn time_of(&self, step: Step) -> Timestamp {
+        Timestamp::from_millis(self.origin.as_millis() + step * self.step.as_millis() as i64)
+    }
+
+    /// The first step that is still kept.
+    pub fn oldest_step(&self) -> Step {
+        self.newest.map_or(0, |at| self.step_at(at) - self.kept_steps)
+    }
+
+    /// Takes one scrape, successful or not.
+    pub fn take(&mut self, scrape: &Scrape) {
+        let family_key = scrape.families.as_ptr() as usize;
+        if !scrape.families.is_empty() && !self.families_seen.contains(&family_key) {
+            self.catalogue.learn_families(&scrape.families);
+            if self.families_seen.len() >= 64 {
+                self.families_seen.clear();
+            }
+            self.families_seen.push(family_key);
+        }
+        if !self.instances.contains_key(&scrape.instance) {
+            if self.instances.len() >= INSTANCES_MAX {
+                self.refused_instances += 1;
+                return;
+            }
+            self.instances.insert(scrape.instance.clone(), InstanceWindow::default());
+        }
+        let at_step = self.step_at(scrape.at);
+        let oldest = self.newest.map(|at| self.step_at(at) - self.kept_steps);
+        let Some(instance) = self.instances.get_mut(&scrape.instance) else { return };
+        if instance.contacts.last().is_some_and(|(at, _)| *at >= scrape.at) {
+            return;
+        }
+        instance.contacts.push((scrape.at, contact(&scrape.outcome)));
+        self.newest = Some(self.newest.map_or(scrape.at, |newest| newest.max(scrape.at)));
+        if scrape.samples.is_empty() {
+            return;
+        }
+        let seconds = instance.last_served.map(|last| scrape.at.seconds_from(last));
+        take_samples(instance, &mut self.catalogue, scrape, at_step, seconds);
+        instance.last_served = Some(scrape.at);
+        instance.first_served.get_or_insert(scrape.at);
+        if let Some(oldest) = oldest
+            && at_step % 32 == 0
+        {
+            let oldest_time = self.time_of(oldest);
+            if let Some(instance) = self.instances.get_mut(&scrape.instance) {
+                expire(instance, oldest, oldest_time);
+            }
+        }
+    }
+
+    /// Forgets instances that have not been seen within what is kept.
+    pub fn forget_gone(&mut self) {
+        let Some(newest) = self.newest else { return };
+        let oldest = newest - self.step * u32::try_from(self.kept_steps).unwrap_or(u32::MAX);
+        self.instances.retain(|_, instance| instance.contacts.last().is_some_and(|(at, _)| *at >= oldest));
+    }
+}
+
+fn contact(outcome: &ScrapeOutcome) -> Contact {
+    match outcome {
+        ScrapeOutcome::Complete => Contact::Served,
+        ScrapeOutcome::Incomplete { .. } => Contact::Unseen,
+        ScrapeOutcome::Failed(failure) => match failure {
+            ScrapeFailure::Refused
+            | ScrapeFailure::Unreachable(_)
+            | ScrapeFailure::Timeout
+            | ScrapeFailure::Status(_)
+            | ScrapeFailure::Down => Contact::Silent,
+            ScrapeFailure::NotExposition(_)
+            | ScrapeFailure::TooLarge { .. }
+            | ScrapeFailure::SourceDown(_) => Contact::Unseen,
+        },
+    }
+}
+
+fn expire(instance: &mut InstanceWindow, oldest: Step, oldest_time: Timestamp) {
+    for column in
+        instance.columns.iter_mut().chain(instance.buckets.values_mut()).chain([&mut instance.served])
+    {
+        column.expire(oldest);
+    }
+    let stale = instance.contacts.partition_point(|(at, _)| *at < oldest_time);
+    if stale > 64 {
+        instance.contacts.drain(..stale);
+    }
+    instance.restarts.retain(|at| *at >= oldest_time);
+}
+
+fn take_samples(
+    instance: &mut InstanceWindow,
+    catalogue: &mut Catalogue,
+    scrape: &Scrape,
+    step: Step,
+    seconds: Option<f64>,
+) {
+    let mut resets = 0u32;
+    let mut falls_possible = 0u32;
+    let mut told_start = false;
+    let mut restarted = false;
+    instance.served.add(step, 0.0, seconds.unwrap_or(0.0));
+    for (position, sample) in scrape.samples.iter().enumerate() {
+        let slot = instance.slot(position, &sample.series, catalogue) as usize;
+        let feeds = instance.tracks[slot].feeds.clone();
+        let Some(first) = feeds.first() else { continue };
+        match first.role {
+            Role::StartTime => {
+                told_start = true;
+                let value = if sample.value > 1e11 { sample.value / 1e3 } else { sample.value };
+                restarted |= instance.process_start.advance(value);
+            }
+            Role::Level | Role::LevelMean => {
+                if !sample.value.is_finite() {
+                    continue;
+                }
+                for feed in feeds.iter() {
+                    let column = instance.column_mut(feed.signal);
+                    let counts = column.stamped(scrape.at) || feed.role == Role::LevelMean;
+                    column.add(step, sample.value, f64::from(u8::from(counts)));
+                }
+            }
+            Role::Numerator | Role::Denominator | Role::Both | Role::PerSecond | Role::Bucket(_) => {
+                let increment = instance.tracks[slot].counter.advance(sample.value, seconds);
+                let Some(increment) = increment else { continue };
+                resets += u32::from(increment.reset);
+                falls_possible += u32::from(sample.value > 0.0 || increment.reset);
+                for feed in feeds.iter() {
+                    add_increment(instance, feed, step, increment.count, scrape.at, seconds);
+                }
+            }
+        }
+    }
+    // Without a start time, a process is new when most of its counters fell.
+    if !told_start && resets >= 2 && resets * 2 > falls_possible {
+        restarted = true;
+    }
+    if restarted {
+        let at = if told_start { instance.process_start.at().unwrap_or(scrape.at) } else { scrape.at };
+        instance.restarts.push(at.min(scrape.at));
+    }
+}
+
+fn add_increment(
+    instance: &mut InstanceWindow,
+    feed: &Feed,
+    step: Step,
+    count: f64,
+    at: Timestamp,
+    seconds: Option<f64>,
+) {
+    match feed.role {
+        Role::Numerator => instance.column_mut(feed.signal).add(step, count, 0.0),
+        Role::Denominator => instance.column_mut(feed.signal).add(step, 0.0, count),
+        Role::Both => instance.column_mut(feed.signal).add(step, count, count),
+        Role::PerSecond => {
+            let column = instance.column_mut(feed.signal);
+            let den = if column.stamped(at) { seconds.unwrap_or(0.0) } else { 0.0 };
+            column.add(step, count, den);
+        }
+        Role::Bucket(bound) => {
+            instance.buckets.entry((feed.signal, bound.to_bits())).or_default().add(step, count, 0.0);
+        }
+        Role::Level | Role::LevelMean | Role::StartTime => {}
+    }
+}
