@@ -2,11 +2,16 @@
 //! input with its time, everything to be done goes out as an effect. The same
 //! engine runs live, in replay and in simulation.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Alert, Batch, CommandId, ReleaseOrder, Scrape, Timestamp};
-use crate::judge::Verdict;
+use crate::domain::{Alert, Batch, CommandId, Group, ReleaseId, ReleaseOrder, Scrape, Timestamp};
+use crate::judge::{Judge, JudgeSettings, Verdict};
+use crate::signal::{SignalOverride, Step, Window};
 
+use super::episode::EpisodeSnapshot;
+use super::policy::Policy;
 use super::{Command, Decision, Settlement};
 
 /// Something that happened.
@@ -109,7 +114,7 @@ pub enum Refusal {
     #[error("release {running} of this application is still being watched; finish or cancel it first")]
     Busy {
         /// Which.
-        running: crate::domain::ReleaseId,
+        running: ReleaseId,
     },
     /// No release of that name is being watched.
     #[error("no release is being watched")]
@@ -149,4 +154,289 @@ impl Phase {
             Self::Watching | Self::Pausing | Self::Paused | Self::RollingBack | Self::Soaking => false,
         }
     }
+}
+
+/// Everything that settings say about one application's guard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineSettings {
+    /// What is made of verdicts.
+    pub policy: Policy,
+    /// How verdicts come about.
+    pub judge: JudgeSettings,
+    /// What settings say of signals.
+    pub signals: Vec<SignalOverride>,
+    /// The scrape interval.
+    pub interval: Duration,
+    /// How much of the past is kept in memory.
+    pub history: Duration,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            judge: JudgeSettings::default(),
+            signals: Vec::new(),
+            interval: Duration::from_secs(10),
+            history: Duration::from_secs(2 * 3600),
+        }
+    }
+}
+
+/// Most times that the history is measured anew in one release because
+/// signals appeared.
+const MEASURES_MAX: u32 = 12;
+
+struct Episode {
+    state: EpisodeSnapshot,
+    judge: Option<Judge>,
+    looked_to: Step,
+    measures: u32,
+    looks_since_measure: u32,
+    verdict: Option<Verdict>,
+}
+
+/// The engine of one application.
+pub struct Engine {
+    settings: EngineSettings,
+    window: Window,
+    episode: Option<Episode>,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    pub fn new(settings: EngineSettings) -> Self {
+        let window = Window::new(settings.interval, settings.history, settings.signals.clone());
+        Self { settings, window, episode: None }
+    }
+
+    /// Takes changed settings. The samples stay, unless the interval or what
+    /// settings say of signals changed.
+    pub fn reconfigure(&mut self, settings: EngineSettings) {
+        if settings.interval != self.settings.interval
+            || settings.signals != self.settings.signals
+            || settings.history != self.settings.history
+        {
+            self.window = Window::new(settings.interval, settings.history, settings.signals.clone());
+        }
+        self.settings = settings;
+        if let Some(episode) = &mut self.episode {
+            episode.judge = None;
+        }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &EngineSettings {
+        &self.settings
+    }
+
+    /// The samples.
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// The release that is being watched.
+    pub fn snapshot(&self) -> Option<&EpisodeSnapshot> {
+        self.episode.as_ref().map(|e| &e.state)
+    }
+
+    /// The newest verdict.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.episode.as_ref().and_then(|e| e.verdict.as_ref())
+    }
+
+    /// Goes on with a release after a restart; its samples follow by `refill`.
+    pub fn restore(&mut self, state: EpisodeSnapshot) {
+        self.episode = Some(Episode::new(state));
+    }
+
+    /// Takes a stored scrape after a restart: kept, not judged again.
+    pub fn refill(&mut self, scrape: &Scrape) {
+        self.window.take(scrape);
+        if let Some(episode) = &mut self.episode {
+            episode.looked_to = self.window.step_at(scrape.at) + 1;
+        }
+    }
+
+    /// Values by member and time of the signal behind a finding, for charts.
+    pub fn chart(&self, signal: &str, from: Timestamp, to: Timestamp) -> Vec<ChartLine> {
+        let Some(episode) = &self.episode else { return Vec::new() };
+        let Some(judge) = &episode.judge else { return Vec::new() };
+        let groups = &episode.state.groups;
+        judge
+            .chart(&self.window, groups, signal, self.window.step_at(from), self.window.step_at(to) + 1)
+            .into_iter()
+            .filter_map(|(member, points)| {
+                let member = groups.members.get(member)?;
+                Some(ChartLine {
+                    instance: member.instance.clone(),
+                    group: member.group(),
+                    released_at: member.released_at,
+                    points,
+                })
+            })
+            .collect()
+    }
+
+    /// Takes what happened at `now` and returns what is to be done about it.
+    ///
+    /// # Errors
+    /// If a release cannot begin, or none is being watched.
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Result<Vec<Effect>, Refusal> {
+        match input {
+            Input::Begin(order) => self.begin(*order, now),
+            Input::Scrape(scrape) => {
+                self.window.take(&scrape);
+                Ok(self.look_if_due(now))
+            }
+            Input::Tick => Ok(self.tick(now)),
+            Input::Batch(batch) => {
+                let episode = self.episode.as_mut().ok_or(Refusal::NotWatching)?;
+                episode.state.add_batch(batch)?;
+                let mut effects = self.tick(now);
+                effects.insert(0, Effect::Changed);
+                Ok(effects)
+            }
+            Input::Finish => self.with_episode(|state, _| Ok(state.finish(now))),
+            Input::Cancel => {
+                let effects = self.with_episode(|state, _| Ok(state.cancel(now)));
+                self.end_if_final();
+                effects
+            }
+            Input::Alert(alert) => {
+                let Some(episode) = &mut self.episode else { return Ok(Vec::new()) };
+                let alerts = &mut episode.state.alerts;
+                alerts.retain(|a| {
+                    !(a.name == alert.name && a.labels == alert.labels && a.starts_at == alert.starts_at)
+                });
+                if alerts.len() < 1_000 {
+                    alerts.push(alert);
+                }
+                Ok(vec![Effect::Changed])
+            }
+            Input::Operator { who, order } => {
+                self.with_episode(|state, policy| state.operator(policy, &who, order, now))
+            }
+            Input::Settled { command, settlement } => {
+                let Some(episode) = &mut self.episode else { return Ok(Vec::new()) };
+                let effects = episode.state.settled(&self.settings.policy, &command, &settlement, now);
+                self.end_if_final();
+                Ok(effects)
+            }
+        }
+    }
+
+    fn with_episode(
+        &mut self,
+        act: impl FnOnce(&mut EpisodeSnapshot, &Policy) -> Result<Vec<Effect>, Refusal>,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let episode = self.episode.as_mut().ok_or(Refusal::NotWatching)?;
+        act(&mut episode.state, &self.settings.policy)
+    }
+
+    fn begin(&mut self, order: ReleaseOrder, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        if let Some(episode) = &self.episode {
+            if episode.state.order.id == order.id {
+                return Ok(Vec::new());
+            }
+            return Err(Refusal::Busy { running: episode.state.order.id.clone() });
+        }
+        if order.batches.iter().all(|b| b.instances.is_empty()) && order.reference.is_empty() {
+            return Err(Refusal::Invalid(
+                "the order names no instances: give `batches` or `reference`".to_owned(),
+            ));
+        }
+        self.window.forget_gone();
+        self.episode = Some(Episode::new(EpisodeSnapshot::begin(order, now)));
+        let mut effects = vec![Effect::Changed];
+        effects.extend(self.tick(now));
+        Ok(effects)
+    }
+
+    fn tick(&mut self, now: Timestamp) -> Vec<Effect> {
+        let mut effects = self.look_if_due(now);
+        if let Some(episode) = &mut self.episode {
+            effects.extend(episode.state.soak(&self.settings.policy, now));
+        }
+        self.end_if_final();
+        effects
+    }
+
+    /// Looks at the release when a step is over: as soon as every member was
+    /// tried in it, at the latest when the next one begins.
+    fn look_if_due(&mut self, now: Timestamp) -> Vec<Effect> {
+        let Some(episode) = &mut self.episode else { return Vec::new() };
+        let mut effects = Vec::new();
+        if episode.state.begin_due_batches(now) {
+            episode.judge = None;
+            effects.push(Effect::Changed);
+        }
+        let Some(first_release) = episode.state.first_release() else { return effects };
+        let to = due_step(&self.window, &episode.state, now);
+        if to <= episode.looked_to || episode.state.phase.is_final() {
+            return effects;
+        }
+        episode.looked_to = to;
+        episode.looks_since_measure += 1;
+        let window = &self.window;
+        let groups = &episode.state.groups;
+        let outdated = episode.measures < MEASURES_MAX
+            && episode.looks_since_measure >= 3
+            && episode.judge.as_ref().is_some_and(|j| j.is_outdated(window, groups));
+        if outdated {
+            episode.judge = None;
+            episode.measures += 1;
+        }
+        let judge = match &mut episode.judge {
+            Some(judge) => judge,
+            None => {
+                episode.looks_since_measure = 0;
+                let mut settings = self.settings.judge.clone();
+                settings.false_stops_per_1000 = self.settings.policy.false_stops_per_1000;
+                episode.judge.insert(Judge::measure(settings, window, groups, first_release))
+            }
+        };
+        let verdict = judge.look(window, groups, &episode.state.alerts, now, to);
+        effects.push(Effect::Judged(Box::new(verdict.clone())));
+        effects.extend(episode.state.decide(&self.settings.policy, &verdict, now));
+        episode.verdict = Some(verdict);
+        effects
+    }
+
+    fn end_if_final(&mut self) {
+        if self.episode.as_ref().is_some_and(|e| e.state.phase.is_final()) {
+            self.episode = None;
+        }
+    }
+}
+
+impl Episode {
+    fn new(state: EpisodeSnapshot) -> Self {
+        Self { state, judge: None, looked_to: Step::MIN, measures: 0, looks_since_measure: 0, verdict: None }
+    }
+}
+
+fn due_step(window: &Window, state: &EpisodeSnapshot, now: Timestamp) -> Step {
+    let current = window.step_at(now);
+    let begins = window.time_of(current);
+    let all_tried = state.groups.members.iter().all(|member| {
+        window
+            .instances()
+            .get(&member.instance)
+            .is_some_and(|i| i.contacts.last().is_some_and(|(at, _)| *at >= begins))
+    });
+    if all_tried { current + 1 } else { current }
+}
+
+/// One member's values of one signal, for charts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChartLine {
+    /// Whose values.
+    pub instance: crate::domain::InstanceId,
+    /// Its group now.
+    pub group: Group,
+    /// When it was released.
+    pub released_at: Option<Timestamp>,
+    /// By time.
+    pub points: Vec<(Timestamp, f64)>,
 }

@@ -4,7 +4,10 @@
 mod command;
 mod decision;
 pub mod engine;
+mod episode;
 pub mod policy;
 
 pub use command::{Command, CommandKind, Settlement};
 pub use decision::{Action, Decider, Decision, Mode};
+pub use engine::{ChartLine, Engine, EngineSettings};
+pub use episode::{Control, EpisodeSnapshot};

@@ -1,0 +1,398 @@
+//! What a signal was before the release, and how much it moves without one:
+//! the noise is measured on pseudo-releases cut from the quiet history, over
+//! windows of the same length, so that minutes need not be independent.
+
+use crate::domain::Group;
+use crate::signal::{Cells, Observation, Shape, SignalClass, SignalDef, SignalId, Step};
+
+use super::scale::Scale;
+
+/// Lengths of the windows that are looked at, in steps.
+pub const WINDOWS: [Step; 11] = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144];
+
+/// Longest stretch before the release that is its own yardstick: long enough
+/// to average noise, short enough that the day does not move it.
+const BASE_STEPS_MAX: Step = 60;
+
+/// Most history that pseudo-releases are cut from.
+const HISTORY_STEPS_MAX: Step = 400;
+
+/// What is compared: the values themselves or their restlessness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum View {
+    /// The values.
+    Level,
+    /// Absolute differences between neighbouring steps: a variance that grows
+    /// or spikes that come and go show here and not in the level.
+    Restlessness,
+}
+
+/// One signal before the release.
+#[derive(Clone, Debug)]
+pub struct Baseline {
+    /// Values or restlessness.
+    pub view: View,
+    /// The scale of comparison.
+    pub scale: Scale,
+    /// The scale of the values, for restlessness.
+    inner: Scale,
+    /// The bound of a `Slow` signal.
+    pub bound: Option<f64>,
+    /// On the scale, each member's value in the base stretch; NaN if unknown.
+    pub base: Vec<f64>,
+    /// Each member's numerator and denominator over the whole history.
+    pub totals: Vec<(f64, f64)>,
+    /// Numerator and denominator in the base stretch.
+    pub base_sums: Vec<(f64, f64)>,
+    /// For each window the noise of one group's difference against the other.
+    pub noise: Vec<f64>,
+    /// For each window the largest difference that was seen without a release,
+    /// down (as a positive number) and up.
+    pub worst: Vec<(f64, f64)>,
+    /// How many pseudo-releases the noise of the shortest window comes from.
+    pub pseudo_releases: usize,
+    /// Spread of the members' base values: for members without a past.
+    pub spread: f64,
+    /// The signal never moved: a configuration, not a measurement.
+    pub constant: bool,
+    /// Whether the numerator counts against the main traffic.
+    pub by_traffic: bool,
+}
+
+/// Where a signal's history is, in steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// First step with data.
+    pub from: Step,
+    /// The release's first step.
+    pub start: Step,
+}
+
+impl Span {
+    fn history(self) -> Step {
+        self.start - self.from
+    }
+
+    /// The length of the base stretch.
+    pub fn base_steps(self) -> Step {
+        (self.history() / 2).clamp(1, BASE_STEPS_MAX)
+    }
+}
+
+/// One member's cells as dense prefix sums over a span.
+struct Dense {
+    num: Vec<f64>,
+    den: Vec<f64>,
+}
+
+impl Dense {
+    fn new(cells: Option<Cells<'_>>, from: Step, to: Step, view: View, inner: Scale) -> Self {
+        let len = usize::try_from(to - from).unwrap_or(0);
+        let mut out = Self { num: Vec::with_capacity(len + 1), den: Vec::with_capacity(len + 1) };
+        out.num.push(0.0);
+        out.den.push(0.0);
+        let (mut num, mut den) = (0.0, 0.0);
+        let mut last = None;
+        for step in from..to {
+            let (n, d) = cells.map_or((0.0, 0.0), |cells| cells.at(step));
+            match view {
+                View::Level => {
+                    num += n;
+                    den += d;
+                }
+                View::Restlessness => {
+                    let value = (d > 0.0).then(|| inner.of_value(n / d));
+                    if let (Some(value), Some(last)) = (value, last) {
+                        num += f64::abs(value - last);
+                        den += 1.0;
+                    }
+                    last = value;
+                }
+            }
+            out.num.push(num);
+            out.den.push(den);
+        }
+        out
+    }
+
+    fn sums(&self, a: usize, b: usize) -> (f64, f64) {
+        (self.num[b] - self.num[a], self.den[b] - self.den[a])
+    }
+
+    fn value(&self, scale: Scale, a: usize, b: usize) -> f64 {
+        let (num, den) = self.sums(a, b);
+        if den > 0.0 { scale.of_value(num / den) } else { f64::NAN }
+    }
+}
+
+/// The mean of finite values.
+pub fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut total, mut count) = (0.0, 0.0);
+    for value in values.filter(|v| v.is_finite()) {
+        total += value;
+        count += 1.0;
+    }
+    if count > 0.0 { total / count } else { f64::NAN }
+}
+
+/// The median of finite values; reorders the buffer.
+pub fn median(values: &mut Vec<f64>) -> f64 {
+    values.retain(|v| v.is_finite());
+    let len = values.len();
+    if len == 0 {
+        return f64::NAN;
+    }
+    let middle = len / 2;
+    let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    let upper = *upper;
+    if len % 2 == 1 {
+        return upper;
+    }
+    let lower = below.iter().copied().max_by(f64::total_cmp).unwrap_or(upper);
+    (lower + upper) / 2.0
+}
+
+impl Baseline {
+    /// Measures a signal's history. Nothing if no member has any.
+    pub fn measure(
+        observation: &Observation<'_>,
+        id: SignalId,
+        def: &SignalDef,
+        span: Span,
+        view: View,
+    ) -> Option<Self> {
+        let from = span.from.max(span.start - HISTORY_STEPS_MAX);
+        let span = Span { from, start: span.start };
+        let members = &observation.groups.members;
+        let by_traffic = def.by_traffic && observation.traffic.is_some();
+        let bound =
+            if def.shape == Shape::Slow { Some(choose_bound(observation, id, def, span)?) } else { None };
+        let cells: Vec<Option<Cells<'_>>> =
+            members.iter().map(|m| observation.cells(id, def, m, bound)).collect();
+
+        let mut typical: Vec<f64> = Vec::new();
+        let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
+        let unit_scale = Scale::of(def, by_traffic, 0.0);
+        let plain: Vec<Dense> =
+            cells.iter().map(|c| Dense::new(*c, span.from, span.start, View::Level, unit_scale)).collect();
+        let len = usize::try_from(span.history()).unwrap_or(0);
+        for dense in &plain {
+            let (num, den) = dense.sums(0, len);
+            if den > 0.0 {
+                typical.push((num / den).abs());
+            }
+            for at in 0..len {
+                let (num, den) = dense.sums(at, at + 1);
+                if den > 0.0 {
+                    lowest = lowest.min(num / den);
+                    highest = highest.max(num / den);
+                }
+            }
+        }
+        if typical.is_empty() {
+            return None;
+        }
+        let constant = len >= 4 && highest - lowest <= 1e-12 * highest.abs();
+        let inner = Scale::of(def, by_traffic, median(&mut typical));
+        let (dense, scale) = match view {
+            View::Level => (plain, inner),
+            View::Restlessness => {
+                let dense: Vec<Dense> = cells
+                    .iter()
+                    .map(|c| Dense::new(*c, span.from, span.start, View::Restlessness, inner))
+                    .collect();
+                let mut usual: Vec<f64> =
+                    dense.iter().map(|d| d.sums(0, len)).filter(|s| s.1 > 0.0).map(|s| s.0 / s.1).collect();
+                let usual = median(&mut usual);
+                (dense, Scale::restlessness(usual))
+            }
+        };
+        let base_from = len - usize::try_from(span.base_steps()).unwrap_or(len).min(len);
+        let base: Vec<f64> = dense.iter().map(|d| d.value(scale, base_from, len)).collect();
+        let spread = {
+            let center = median(&mut base.clone());
+            let mut distances: Vec<f64> = base.iter().map(|b| (b - center).abs()).collect();
+            1.4826 * median(&mut distances)
+        };
+        let released: Vec<bool> = members.iter().map(|m| m.group() == Group::Release).collect();
+        let mut this = Self {
+            view,
+            scale,
+            inner,
+            bound,
+            totals: dense.iter().map(|d| d.sums(0, len)).collect(),
+            base_sums: dense.iter().map(|d| d.sums(base_from, len)).collect(),
+            base,
+            noise: Vec::with_capacity(WINDOWS.len()),
+            worst: Vec::with_capacity(WINDOWS.len()),
+            pseudo_releases: 0,
+            spread: if spread.is_finite() { spread } else { 0.0 },
+            constant,
+            by_traffic,
+        };
+        this.measure_noise(&dense, &released, span);
+        Some(this)
+    }
+
+    fn measure_noise(&mut self, dense: &[Dense], released: &[bool], span: Span) {
+        let len = usize::try_from(span.history()).unwrap_or(0);
+        let base = usize::try_from(span.base_steps()).unwrap_or(1);
+        let known = self.base.iter().filter(|b| b.is_finite()).count();
+        let release_size =
+            released.iter().zip(&self.base).filter(|(r, b)| **r && b.is_finite()).count().max(1);
+        let reference_size = (known - release_size.min(known)).max(1);
+        let group_share = (1.0 / release_size as f64 + 1.0 / reference_size as f64).sqrt();
+        let mut changes = vec![f64::NAN; dense.len()];
+        let mut buffer = Vec::with_capacity(dense.len());
+        for (index, window) in WINDOWS.iter().enumerate() {
+            let window = usize::try_from(*window).unwrap_or(1);
+            let (mut squares, mut count) = (0.0, 0.0);
+            let (mut single_squares, mut single_count) = (0.0, 0.0);
+            let (mut down, mut up) = (0.0f64, 0.0f64);
+            let (mut single_down, mut single_up) = (0.0f64, 0.0f64);
+            let mut at = base;
+            while at + window <= len {
+                for (change, dense) in changes.iter_mut().zip(dense) {
+                    *change =
+                        dense.value(self.scale, at, at + window) - dense.value(self.scale, at - base, at);
+                }
+                let difference = contrast(&changes, released, &mut buffer);
+                if difference.is_finite() {
+                    squares += difference * difference;
+                    count += 1.0;
+                    down = down.max(-difference);
+                    up = up.max(difference);
+                }
+                buffer.clear();
+                buffer.extend_from_slice(&changes);
+                let center = if known >= 3 { median(&mut buffer) } else { 0.0 };
+                for change in changes.iter().filter(|c| c.is_finite()) {
+                    let own = change - center;
+                    single_squares += own * own;
+                    single_count += 1.0;
+                    single_down = single_down.max(-own);
+                    single_up = single_up.max(own);
+                }
+                at += window;
+            }
+            if index == 0 {
+                self.pseudo_releases = count as usize;
+            }
+            let enough = count >= 3.0;
+            let (noise, worst) = if enough {
+                let group_noise = (squares / count).sqrt();
+                let single_noise = (single_squares / f64::max(single_count, 1.0)).sqrt();
+                // One machine's own excursions count in full where it stands
+                // alone, and average out in a group.
+                let alone = 1.0 / release_size as f64;
+                (
+                    group_noise.max(single_noise * group_share * 0.7),
+                    (down.max(single_down * alone), up.max(single_up * alone)),
+                )
+            } else {
+                // Too little history for this length: what was seen of shorter
+                // windows bounds it.
+                let last = self.noise.last().copied().unwrap_or(f64::INFINITY);
+                (last, self.worst.last().copied().unwrap_or((0.0, 0.0)))
+            };
+            self.noise.push(noise);
+            self.worst.push(worst);
+        }
+    }
+
+    /// The sums of each window that ends before `to`, for one member: calls
+    /// `each(window index, numerator, denominator, steps with a value)`.
+    pub fn recent(
+        &self,
+        cells: &Cells<'_>,
+        from: Step,
+        to: Step,
+        mut each: impl FnMut(usize, f64, f64, Step),
+    ) {
+        let (mut num, mut den, mut filled) = (0.0, 0.0, 0);
+        let mut next = 0;
+        let mut later: Option<f64> = None;
+        let mut step = to;
+        while next < WINDOWS.len() && step > from {
+            step -= 1;
+            let (n, d) = cells.at(step);
+            match self.view {
+                View::Level => {
+                    num += n;
+                    den += d;
+                    filled += Step::from(d > 0.0);
+                }
+                View::Restlessness => {
+                    let value = (d > 0.0).then(|| self.inner.of_value(n / d));
+                    if let (Some(value), Some(later)) = (value, later) {
+                        num += f64::abs(value - later);
+                        den += 1.0;
+                        filled += 1;
+                    }
+                    later = value;
+                }
+            }
+            if to - step == WINDOWS[next] {
+                each(next, num, den, filled);
+                next += 1;
+            }
+        }
+    }
+
+    /// Numerator and denominator of one member over steps `from..to`.
+    pub fn sums(&self, cells: &Cells<'_>, from: Step, to: Step) -> (f64, f64) {
+        match self.view {
+            View::Level => cells.sum(from, to),
+            View::Restlessness => {
+                let dense = Dense::new(Some(*cells), from, to, self.view, self.inner);
+                let len = usize::try_from(to - from).unwrap_or(0);
+                dense.sums(0, len)
+            }
+        }
+    }
+}
+
+/// The released members' mean change less the reference members' median
+/// change; less nothing where there is no reference.
+pub fn contrast(changes: &[f64], released: &[bool], buffer: &mut Vec<f64>) -> f64 {
+    let release = mean(changes.iter().zip(released).filter(|(_, r)| **r).map(|(c, _)| *c));
+    buffer.clear();
+    buffer.extend(changes.iter().zip(released).filter(|(_, r)| !**r).map(|(c, _)| *c));
+    let reference = median(buffer);
+    release - if reference.is_finite() { reference } else { 0.0 }
+}
+
+/// The bound of a histogram that about a tenth of the observations exceeded:
+/// there a shift of the whole distribution and one of its tail both show.
+fn choose_bound(observation: &Observation<'_>, id: SignalId, def: &SignalDef, span: Span) -> Option<f64> {
+    let mut best: Option<(f64, f64)> = None;
+    for bound in &def.bounds {
+        let (mut above, mut all) = (0.0, 0.0);
+        for member in &observation.groups.members {
+            if let Some(cells) = observation.cells(id, def, member, Some(*bound)) {
+                let (num, den) = cells.sum(span.from, span.start);
+                above += num;
+                all += den;
+            }
+        }
+        if all < 20.0 {
+            continue;
+        }
+        let share = (above / all).max(1e-6);
+        let distance = (share / 0.1).ln().abs();
+        if best.is_none_or(|(_, least)| distance < least) {
+            best = Some((*bound, distance));
+        }
+    }
+    best.map(|(bound, _)| bound)
+}
+
+/// Whether restlessness is worth a look of its own: for levels whose meaning
+/// is not known. Counters' noise is known from their counts.
+pub fn has_restlessness(def: &SignalDef) -> bool {
+    def.shape == Shape::Level
+        && !def.informative
+        && !def.fills
+        && matches!(def.class, SignalClass::Other | SignalClass::Saturation)
+        && def.segment.is_none()
+}

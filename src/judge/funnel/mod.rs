@@ -1,0 +1,244 @@
+//! The funnel of statistical tests, cheap first: a screening throws out nearly
+//! everything, and only what is left meets the whole test.
+
+mod baseline;
+mod counts;
+mod scale;
+mod shift;
+
+use std::collections::BTreeSet;
+
+use crate::domain::Group;
+use crate::signal::{Observation, Shape, SignalClass, SignalDef, SignalId, Step};
+
+pub use baseline::{Baseline, Span, View, WINDOWS};
+pub use shift::{Budget, Look, Shift};
+
+use baseline::{contrast, has_restlessness};
+
+/// Windows that the screening looks at: up to 13 steps.
+const SCREENED_WINDOWS: usize = 6;
+
+/// Share of the needed score at which a signal is looked at in full.
+const SCREENED_SHARE: f64 = 0.35;
+
+/// Every so many looks each signal is looked at in full, for what only long
+/// windows show.
+const FULL_EVERY: u64 = 6;
+
+/// One signal that is judged, with its history.
+struct Judged {
+    id: SignalId,
+    baseline: Baseline,
+}
+
+/// The funnel of one release.
+#[derive(Default)]
+pub struct Funnel {
+    judged: Vec<Judged>,
+    unjudged: Vec<(SignalId, &'static str)>,
+    traffic: Option<usize>,
+    looks: u64,
+    suspects: BTreeSet<usize>,
+    described: bool,
+    measured_signals: usize,
+}
+
+/// What the funnel thinks of one shift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// Worth remembering, not worth acting.
+    Suspect,
+    /// All requirements are met.
+    Failing,
+}
+
+/// One shift with its grade, and why it is not graver.
+#[derive(Clone, Debug)]
+pub struct Graded {
+    /// The evidence.
+    pub shift: Shift,
+    /// Values or restlessness.
+    pub view: View,
+    /// The bound of a `Slow` signal.
+    pub bound: Option<f64>,
+    /// The grade.
+    pub grade: Grade,
+    /// Why a strong change is only suspect.
+    pub held_back: Option<&'static str>,
+}
+
+impl Funnel {
+    /// Measures all signals' history before the release.
+    pub fn measure(observation: &Observation<'_>, span: Span) -> Self {
+        let catalogue = observation.window.catalogue();
+        let mut this = Self { measured_signals: catalogue.signals().count(), ..Self::default() };
+        for (id, def) in catalogue.signals() {
+            if def.muted || def.informative || is_the_whole_again(observation, def) {
+                continue;
+            }
+            match Baseline::measure(observation, id, def, span, View::Level) {
+                Some(baseline) if baseline.constant && def.class == SignalClass::Other => {
+                    this.unjudged
+                        .push((id, "it never moved before the release: a configuration, not a measurement"));
+                }
+                Some(baseline) => this.judged.push(Judged { id, baseline }),
+                None => this.unjudged.push((id, "it had no data before the release")),
+            }
+            if has_restlessness(def)
+                && let Some(baseline) = Baseline::measure(observation, id, def, span, View::Restlessness)
+                && !baseline.constant
+            {
+                this.judged.push(Judged { id, baseline });
+            }
+        }
+        this.traffic = this
+            .judged
+            .iter()
+            .position(|j| Some(j.id) == observation.traffic && j.baseline.view == View::Level);
+        this.described = this.judged.iter().any(|j| {
+            matches!(
+                catalogue.signal(j.id).class,
+                SignalClass::Errors | SignalClass::Latency | SignalClass::Business
+            )
+        });
+        this
+    }
+
+    /// How many signals are judged.
+    pub fn judged(&self) -> usize {
+        self.judged.len()
+    }
+
+    /// Whether signals appeared since the history was measured.
+    pub fn is_outdated(&self, observation: &Observation<'_>) -> bool {
+        observation.window.catalogue().signals().count() != self.measured_signals
+    }
+
+    /// Signals that cannot be judged, and why.
+    pub fn unjudged(&self) -> &[(SignalId, &'static str)] {
+        &self.unjudged
+    }
+
+    /// The history of one signal.
+    pub fn baseline(&self, id: SignalId, view: View) -> Option<&Baseline> {
+        self.judged.iter().find(|j| j.id == id && j.baseline.view == view).map(|j| &j.baseline)
+    }
+
+    /// Looks at all signals; gives what is at least suspect, strongest first.
+    pub fn look(
+        &mut self,
+        observation: &Observation<'_>,
+        ready: &[Step],
+        to: Step,
+        false_stops_per_1000: f64,
+    ) -> Vec<Graded> {
+        self.looks += 1;
+        let budget = Budget::of(false_stops_per_1000, self.judged.len());
+        let plain = Look { observation, ready, to, budget, traffic: None };
+        let catalogue = observation.window.catalogue();
+        let traffic = self.traffic.map(|at| {
+            let judged = &self.judged[at];
+            plain.changes(judged.id, catalogue.signal(judged.id), &judged.baseline, WINDOWS.len()).change
+        });
+        let look = Look { traffic: traffic.as_deref(), ..plain };
+        let released: Vec<bool> =
+            observation.groups.members.iter().map(|m| m.group() == Group::Release).collect();
+        let mut graded = Vec::new();
+        for (at, judged) in self.judged.iter().enumerate() {
+            let def = catalogue.signal(judged.id);
+            let in_full = self.suspects.contains(&at) || (self.looks + at as u64).is_multiple_of(FULL_EVERY);
+            if !in_full && !screen(&look, judged, def, &released) {
+                continue;
+            }
+            match look.shift(judged.id, def, &judged.baseline) {
+                Some(shift) if shift.margin >= 0.5 => {
+                    self.suspects.insert(at);
+                    if shift.margin >= 0.6 {
+                        graded.push(self.grade(&look, judged, def, shift));
+                    }
+                }
+                Some(_) | None => {
+                    self.suspects.remove(&at);
+                }
+            }
+        }
+        graded.sort_by(|a, b| b.grade.cmp(&a.grade).then(b.shift.margin.total_cmp(&a.shift.margin)));
+        graded
+    }
+
+    fn grade(&self, look: &Look<'_>, judged: &Judged, def: &SignalDef, shift: Shift) -> Graded {
+        let held_back = if shift.margin < 1.0 {
+            Some("not yet sure, large or wide enough")
+        } else if shift.fading {
+            Some("the processes are young and it still fades")
+        } else {
+            self.class_holds_back(look, judged, def, &shift)
+        };
+        let grade = if held_back.is_none() { Grade::Failing } else { Grade::Suspect };
+        Graded { shift, view: judged.baseline.view, bound: judged.baseline.bound, grade, held_back }
+    }
+
+    /// Some kinds of signal need more than a change to be a fault.
+    fn class_holds_back(
+        &self,
+        look: &Look<'_>,
+        judged: &Judged,
+        def: &SignalDef,
+        shift: &Shift,
+    ) -> Option<&'static str> {
+        match def.class {
+            SignalClass::Errors
+            | SignalClass::Logs
+            | SignalClass::Health
+            | SignalClass::Latency
+            | SignalClass::Business => None,
+            SignalClass::Saturation if def.fills => {
+                // Memory that is higher and settled is a bigger program; memory
+                // that is higher and climbs on is a leak.
+                let climb = look.climb(judged.id, def, &judged.baseline);
+                let leaks = climb.is_finite() && climb > 0.45 && shift.change > 0.08;
+                let huge = shift.change > 0.6 && shift.practical > 4.0;
+                (!leaks && !huge).then_some("it is higher, and not seen to climb on")
+            }
+            SignalClass::Saturation if def.shape == Shape::Ratio => {
+                Some("caches miss more, which alone harms nobody")
+            }
+            SignalClass::Saturation => None,
+            SignalClass::Traffic => {
+                let left = (-shift.change).exp();
+                let served_before_drop = look.to - shift.since < self.steps_served(look) - 3;
+                (left > 0.04 && !served_before_drop)
+                    .then_some("a smaller share of the traffic from the start")
+            }
+            SignalClass::Other if self.described => {
+                Some("its meaning is not known, and signals of known meaning are there")
+            }
+            SignalClass::Other => None,
+        }
+    }
+
+    fn steps_served(&self, look: &Look<'_>) -> Step {
+        let members = &look.observation.groups.members;
+        (0..members.len())
+            .filter(|i| members[*i].group() == Group::Release)
+            .map(|i| look.to - look.ready[i])
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// A label with one value repeats the sum.
+fn is_the_whole_again(observation: &Observation<'_>, def: &SignalDef) -> bool {
+    def.segment.is_some() && !def.error_kind && observation.window.catalogue().segment_count(def) < 2
+}
+
+fn screen(look: &Look<'_>, judged: &Judged, def: &SignalDef, released: &[bool]) -> bool {
+    let changes = look.changes(judged.id, def, &judged.baseline, SCREENED_WINDOWS);
+    let mut buffer = Vec::new();
+    [0usize, 1, 3, 5].iter().any(|window| {
+        let difference = contrast(&changes.change[*window], released, &mut buffer);
+        let noise = judged.baseline.noise[*window].max(0.01);
+        difference.is_finite() && difference.abs() >= SCREENED_SHARE * look.budget.score * noise.min(10.0)
+    })
+}

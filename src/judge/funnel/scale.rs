@@ -1,0 +1,132 @@
+//! The scale on which changes are compared: logarithmic where there is
+//! something to compare, linear near zero.
+
+use crate::signal::{Shape, SignalClass, SignalDef, Unit};
+
+/// `asinh(x / 2c)`: differences are natural logarithms of ratios well above
+/// `c`, and differences in units of `2c` below it. Unlike a logarithm it has
+/// a value at zero and below, so that zero against a few errors compares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    knee: f64,
+}
+
+impl Scale {
+    /// The scale for a signal whose usual magnitude was `typical`.
+    pub fn of(def: &SignalDef, by_traffic: bool, typical: f64) -> Self {
+        let floor: f64 = match (def.shape, def.class, def.unit) {
+            // Below a tenth of a per cent, error ratios are all alike.
+            (Shape::Ratio, SignalClass::Errors, _) => 0.001,
+            (Shape::Ratio | Shape::Slow, _, _) => 0.005,
+            (Shape::Rate, SignalClass::Errors | SignalClass::Logs | SignalClass::Health, _) if by_traffic => {
+                0.001
+            }
+            (Shape::Rate, SignalClass::Errors | SignalClass::Logs | SignalClass::Health, _) => 0.01,
+            (Shape::Rate, _, Unit::Ratio) => 0.005,
+            (Shape::Rate, _, _) => 1e-6,
+            (_, _, Unit::Seconds) => 1e-4,
+            (_, _, Unit::Bytes) => 65_536.0,
+            (_, SignalClass::Saturation, Unit::Count) => 1.0,
+            (_, _, Unit::Count | Unit::Ratio | Unit::PerSecond) => 1e-9,
+        };
+        let share = match def.shape {
+            // Ratios have an absolute meaning; their usual value sets no floor.
+            Shape::Ratio | Shape::Slow => 0.0,
+            Shape::Rate
+                if matches!(def.class, SignalClass::Errors | SignalClass::Logs | SignalClass::Health) =>
+            {
+                0.0
+            }
+            Shape::Rate | Shape::Mean | Shape::Level => 0.1,
+        };
+        Self { knee: floor.max(share * typical.abs()).max(f64::MIN_POSITIVE) }
+    }
+
+    /// The scale for a restlessness that was `usual`.
+    pub fn restlessness(usual: f64) -> Self {
+        Self { knee: (0.2 * usual).max(0.002) }
+    }
+
+    /// The value on this scale.
+    pub fn of_value(self, value: f64) -> f64 {
+        (value / (2.0 * self.knee)).asinh()
+    }
+
+    /// The value that is `change` away from `value` on this scale.
+    #[cfg(test)]
+    fn moved(self, value: f64, change: f64) -> f64 {
+        2.0 * self.knee * (self.of_value(value) + change).sinh()
+    }
+
+    /// How much the scale stretches a small difference at `value`.
+    pub fn slope_at(self, value: f64) -> f64 {
+        1.0 / (value * value + 4.0 * self.knee * self.knee).sqrt()
+    }
+}
+
+/// The least change that matters to somebody, on the scale, and where ratios
+/// have an absolute meaning also as a difference. A change below it is never
+/// acted on, however sure it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Practical {
+    /// On the scale.
+    pub change: f64,
+    /// In the signal's own unit; 0 where it does not apply.
+    pub absolute: f64,
+}
+
+impl Practical {
+    /// What matters for a signal. Origins: an error budget of three nines is
+    /// gone in days at 0.2 % of all requests; people notice latencies from a
+    /// fifth on; capacity is planned with a quarter to spare; a shop's orders
+    /// vary by less than a twentieth between equal machines.
+    pub fn of(def: &SignalDef, by_traffic: bool) -> Self {
+        let (change, absolute) = match def.class {
+            SignalClass::Errors | SignalClass::Logs | SignalClass::Health => match def.shape {
+                Shape::Ratio => (0.5, 0.0015),
+                Shape::Rate if by_traffic && def.error_kind => (0.4, 0.001),
+                Shape::Rate if by_traffic => (0.7, 0.003),
+                Shape::Rate => (0.7, 0.02),
+                Shape::Mean | Shape::Level | Shape::Slow => (0.5, 0.0),
+            },
+            SignalClass::Latency => match def.shape {
+                Shape::Slow | Shape::Ratio => (0.45, 0.03),
+                Shape::Mean | Shape::Level | Shape::Rate => (0.22, 0.0),
+            },
+            SignalClass::Traffic => (1.2, 0.0),
+            SignalClass::Business => (0.055, 0.0),
+            SignalClass::Saturation if def.fills => (0.08, 0.0),
+            SignalClass::Saturation => match def.shape {
+                Shape::Ratio | Shape::Slow => (0.7, 0.1),
+                Shape::Rate => (0.25, 0.02),
+                Shape::Mean => (0.7, 0.0),
+                Shape::Level => (0.3, 0.0),
+            },
+            SignalClass::Other => (0.1, 0.0),
+        };
+        Self { change: change / def.weight, absolute: absolute / def.weight }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn differences_are_logarithms_of_ratios_above_the_knee() {
+        let scale = Scale { knee: 0.001 };
+        let doubled = scale.of_value(0.4) - scale.of_value(0.2);
+        assert!((doubled - 2f64.ln()).abs() < 1e-3, "{doubled}");
+        assert_eq!(scale.of_value(0.0), 0.0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_scale_keeps_order_and_can_be_undone(knee in 1e-6..1e3f64, a in -1e6..1e6f64, change in -2.0..2.0f64) {
+            let scale = Scale { knee };
+            let moved = scale.moved(a, change);
+            prop_assert!((scale.of_value(moved) - scale.of_value(a) - change).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,534 @@
+//! The test behind the screening: has the release group moved against the
+//! reference group and against its own past, by more than it ever did without
+//! a release, by enough to matter, on enough machines, and to stay?
+
+use std::time::Duration;
+
+use crate::domain::Group;
+use crate::signal::{BadWhen, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
+
+use super::baseline::{Baseline, WINDOWS, contrast, mean, median};
+use super::counts;
+use super::scale::Practical;
+
+/// A change must exceed what was seen without a release by this much.
+const BEYOND_WORST: f64 = 1.25;
+
+/// Noise that is never believed to be smaller, on the scale: one per cent.
+const NOISE_FLOOR: f64 = 0.01;
+
+/// How long a young process may move signals that warm. Cold caches of the
+/// services that were measured settled within ten minutes.
+const WARM_UP: Duration = Duration::from_secs(600);
+
+/// A decay slower than this is no warm-up that is over within `WARM_UP`.
+const WARM_UP_DECAY: Duration = Duration::from_secs(240);
+
+/// Youngest age at which a warming signal is judged at all.
+const WARM_AGE_MIN: Duration = Duration::from_secs(25);
+
+/// How sure, and over how many tries: derived from the error budget.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// The standard score that a group difference needs.
+    pub score: f64,
+    /// The tail probability that a count needs.
+    pub tail: f64,
+}
+
+/// Heavier tails than the normal's: measured noise is Gaussian nowhere.
+const TAIL_FACTOR: f64 = 1.25;
+
+/// Independent looks at one signal in the course of a release, roughly: looks
+/// at overlapping windows are correlated.
+const LOOKS: f64 = 20.0;
+
+impl Budget {
+    /// One budget per release, spent evenly over all signals and looks.
+    pub fn of(false_stops_per_1000: f64, signals: usize) -> Self {
+        let tail = (false_stops_per_1000 / 1000.0 / (signals.max(1) as f64 * LOOKS)).clamp(1e-12, 0.05);
+        Self { score: TAIL_FACTOR * counts::normal_quantile(tail), tail }
+    }
+}
+
+/// What a look at one signal found: the evidence as numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shift {
+    /// Which signal.
+    pub signal: SignalId,
+    /// The window that shows it best, in steps.
+    pub steps: Step,
+    /// The change of the release group against the reference group, on the
+    /// scale, positive in the bad direction.
+    pub change: f64,
+    /// The release group's own change, in the same direction.
+    pub own_change: f64,
+    /// The change in units of the noise.
+    pub score: f64,
+    /// By how much the weakest of all requirements is met; 1 is just met.
+    pub margin: f64,
+    /// Times the largest change seen without a release.
+    pub beyond_worst: f64,
+    /// Times the least change that matters.
+    pub practical: f64,
+    /// The count test's tail probability; 1 where it does not apply.
+    pub tail: f64,
+    /// Which members show it, by index into the groups.
+    pub shows: Vec<usize>,
+    /// How many released members could be judged.
+    pub judged: usize,
+    /// Whether a young process may explain it: it still fades.
+    pub fading: bool,
+    /// The last half of the change over its first half; 1 where unknown.
+    pub steadiness: f64,
+    /// Seconds that the youngest judged member has served.
+    pub age_seconds: f64,
+    /// The first step of the longest window that shows it.
+    pub since: Step,
+    /// Nothing of the kind was ever seen before.
+    pub is_new: bool,
+    /// Up or down.
+    pub upward: bool,
+    /// Release before and after, reference before and after, in the unit.
+    pub values: [Option<f64>; 4],
+}
+
+/// One look's common circumstances.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    /// Both groups.
+    pub observation: &'a Observation<'a>,
+    /// For each member the first step that counts.
+    pub ready: &'a [Step],
+    /// The first step that is not over.
+    pub to: Step,
+    /// What is needed.
+    pub budget: Budget,
+    /// For each window and member the change of the main traffic, if known.
+    pub traffic: Option<&'a [Vec<f64>]>,
+}
+
+/// Sums by window and member, and the changes made of them.
+pub struct Changes {
+    /// `[window][member]`: on the scale against the base; NaN if unknown.
+    pub change: Vec<Vec<f64>>,
+    sums: Vec<Vec<(f64, f64)>>,
+}
+
+impl Look<'_> {
+    fn is_released(&self, member: usize) -> bool {
+        self.observation.groups.members[member].group() == Group::Release
+    }
+
+    /// Each member's change over each window that ends now.
+    pub fn changes(&self, id: SignalId, def: &SignalDef, baseline: &Baseline, windows: usize) -> Changes {
+        let members = &self.observation.groups.members;
+        let mut change = vec![vec![f64::NAN; members.len()]; windows];
+        let mut sums = vec![vec![(0.0, 0.0); members.len()]; windows];
+        let fallback = median(
+            &mut members
+                .iter()
+                .zip(&baseline.base)
+                .filter(|(m, _)| m.group() == Group::Reference)
+                .map(|(_, b)| *b)
+                .collect(),
+        );
+        for (index, member) in members.iter().enumerate() {
+            let Some(cells) = self.observation.cells(id, def, member, baseline.bound) else { continue };
+            let base = baseline.base.get(index).copied().filter(|b| b.is_finite()).unwrap_or(fallback);
+            let expected = if def.class == SignalClass::Traffic && member.weight_is_given {
+                member.weight.max(1e-3).ln()
+            } else {
+                0.0
+            };
+            let from = self.ready[index];
+            if self.to <= from {
+                continue;
+            }
+            baseline.recent(
+                &cells,
+                from.max(self.to - WINDOWS[windows - 1]),
+                self.to,
+                |window, num, den, filled| {
+                    if window >= windows || den <= 0.0 || filled * 5 < WINDOWS[window] * 3 {
+                        return;
+                    }
+                    change[window][index] = baseline.scale.of_value(num / den) - base - expected;
+                    sums[window][index] = (num, den);
+                },
+            );
+        }
+        Changes { change, sums }
+    }
+
+    /// Looks at one signal. Nothing if it could not be judged.
+    pub fn shift(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> Option<Shift> {
+        let changes = self.changes(id, def, baseline, WINDOWS.len());
+        let mut best: Option<Shift> = None;
+        let mut since = self.to;
+        for window in 0..WINDOWS.len() {
+            let Some(shift) = self.window_shift(id, def, baseline, &changes, window) else { continue };
+            if shift.margin >= 1.0 {
+                since = since.min(self.to - WINDOWS[window]);
+            }
+            if best.as_ref().is_none_or(|b| shift.margin > b.margin) {
+                best = Some(shift);
+            }
+        }
+        let mut best = best?;
+        best.since = if since < self.to { since } else { self.to - best.steps };
+        if best.margin >= 0.5 && def.warms {
+            self.judge_fading(id, def, baseline, &mut best);
+        }
+        Some(best)
+    }
+
+    fn window_shift(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        changes: &Changes,
+        window: usize,
+    ) -> Option<Shift> {
+        let members = &self.observation.groups.members;
+        let mut change = changes.change[window].clone();
+        let released: Vec<bool> = (0..members.len()).map(|i| self.is_released(i)).collect();
+        if let (Some(traffic), true) = (self.traffic, moves_with_traffic(def, baseline)) {
+            for (own, traffic) in change.iter_mut().zip(&traffic[window]) {
+                if *own > 0.0 && *traffic > 0.0 {
+                    *own = (*own - *traffic).max(0.0);
+                }
+            }
+        }
+        let judged = change.iter().zip(&released).filter(|(c, r)| **r && c.is_finite()).count();
+        if judged == 0 {
+            return None;
+        }
+        let mut buffer = Vec::with_capacity(members.len());
+        let difference = contrast(&change, &released, &mut buffer);
+        let own = mean(change.iter().zip(&released).filter(|(_, r)| **r).map(|(c, _)| *c));
+        let has_reference = change.iter().zip(&released).any(|(c, r)| !*r && c.is_finite());
+        let upward = match def.bad_when {
+            BadWhen::Higher => true,
+            BadWhen::Lower => false,
+            BadWhen::Either => difference > 0.0,
+        };
+        let upward = upward || baseline.view == super::baseline::View::Restlessness;
+        let sign = if upward { 1.0 } else { -1.0 };
+        let (directed, own) = (sign * difference, sign * own);
+        // What the reference group did alone is not the release's change.
+        let effective = directed.min(2.5 * own);
+
+        let noise = self.noise(def, baseline, changes, window, &released, &change, judged);
+        let score = effective / noise;
+        let (down, up) = baseline.worst[window];
+        let worst = if upward { up } else { down };
+        let practical = Practical::of(def, baseline.by_traffic);
+        let values = group_values(baseline, changes, window, &released, &change);
+        let moved = match (values[1], values[3].or(values[0])) {
+            (Some(after), Some(compared)) => (after - compared).abs(),
+            _ => 0.0,
+        };
+        let practical_times = (effective / practical.change).min(if practical.absolute > 0.0 {
+            moved / practical.absolute
+        } else {
+            f64::INFINITY
+        });
+        let (tail, is_new) = self.count_tail(def, baseline, changes, window, &released);
+        let shows: Vec<usize> = (0..members.len())
+            .filter(|i| {
+                released[*i]
+                    && sign * change[*i] - (own - directed) >= (0.4 * effective).max(0.5 * practical.change)
+            })
+            .collect();
+        let breadth = shows.len() as f64 / judged as f64;
+
+        let lone = if has_reference { 1.0 } else { 1.6 };
+        let brief = if WINDOWS[window] == 1 { 1.4 } else { 1.0 };
+        let little_past = if baseline.pseudo_releases < 4 { 1.5 } else { 1.0 };
+        let needed = self.budget.score / def.weight * lone * brief * little_past;
+        let mut margin = (score / needed).min(practical_times).min(if worst > 0.0 {
+            effective / (BEYOND_WORST * worst)
+        } else {
+            f64::INFINITY
+        });
+        if tail < 1.0 || is_counted(def) {
+            margin = margin.min(tail.max(1e-300).ln() / self.budget.tail.ln());
+        }
+        margin = margin.min(breadth / 0.5);
+        Some(Shift {
+            signal: id,
+            steps: WINDOWS[window],
+            change: effective,
+            own_change: own,
+            score,
+            margin,
+            beyond_worst: if worst > 0.0 { (effective / worst).min(1e3) } else { 1e3 },
+            practical: practical_times.min(1e3),
+            tail,
+            shows,
+            judged,
+            fading: false,
+            steadiness: 1.0,
+            age_seconds: self.age_seconds(),
+            since: self.to - WINDOWS[window],
+            is_new,
+            upward,
+            values,
+        })
+    }
+
+    /// Standard deviation of the group difference: from pseudo-releases, from
+    /// the reference members now, and from counting.
+    #[expect(clippy::too_many_arguments, reason = "one formula over one window's numbers")]
+    fn noise(
+        &self,
+        def: &SignalDef,
+        baseline: &Baseline,
+        changes: &Changes,
+        window: usize,
+        released: &[bool],
+        change: &[f64],
+        judged: usize,
+    ) -> f64 {
+        let reference: Vec<f64> =
+            change.iter().zip(released).filter(|(c, r)| !**r && c.is_finite()).map(|(c, _)| *c).collect();
+        let spread_now = if reference.len() >= 3 {
+            let center = median(&mut reference.clone());
+            let mut distances: Vec<f64> = reference.iter().map(|c| (c - center).abs()).collect();
+            1.4826 * median(&mut distances) * (1.0 / judged as f64 + 1.0 / reference.len() as f64).sqrt()
+        } else {
+            0.0
+        };
+        let mut noise = baseline.noise[window].max(spread_now);
+        if !noise.is_finite() {
+            noise = 0.5;
+        }
+        let newcomers = change
+            .iter()
+            .zip(released)
+            .zip(&baseline.base)
+            .any(|((c, r), b)| *r && c.is_finite() && !b.is_finite());
+        if newcomers {
+            noise = noise.hypot(baseline.spread);
+        }
+        noise.hypot(counting_noise(def, baseline, changes, window, released)).hypot(NOISE_FLOOR)
+    }
+
+    fn count_tail(
+        &self,
+        def: &SignalDef,
+        baseline: &Baseline,
+        changes: &Changes,
+        window: usize,
+        released: &[bool],
+    ) -> (f64, bool) {
+        if !is_counted(def) {
+            return (1.0, false);
+        }
+        let (mut events, mut exposure) = (0.0, 0.0);
+        let (mut past_events, mut past_exposure) = (0.0, 0.0);
+        for (index, released) in released.iter().enumerate() {
+            let (num, den) = changes.sums[window][index];
+            let (before_num, before_den) = baseline.totals.get(index).copied().unwrap_or_default();
+            past_events += before_num;
+            past_exposure += before_den;
+            if *released {
+                events += num;
+                exposure += den;
+            } else {
+                past_events += num;
+                past_exposure += den;
+            }
+        }
+        (
+            counts::tail_probability(events, exposure, past_events, past_exposure),
+            past_events == 0.0 && events >= 1.0,
+        )
+    }
+
+    fn age_seconds(&self) -> f64 {
+        let youngest = self
+            .ready
+            .iter()
+            .enumerate()
+            .filter(|(i, ready)| self.is_released(*i) && **ready < self.to)
+            .map(|(_, ready)| self.to - ready)
+            .max()
+            .unwrap_or(0);
+        youngest as f64 * self.observation.window.step().as_secs_f64()
+    }
+
+    /// Whether a change on young processes is a warm-up that fades. It is a
+    /// fault only where a decay that ends in time can be excluded.
+    fn judge_fading(&self, id: SignalId, def: &SignalDef, baseline: &Baseline, shift: &mut Shift) {
+        let age = shift.age_seconds;
+        if age >= WARM_UP.as_secs_f64() {
+            return;
+        }
+        let step_seconds = self.observation.window.step().as_secs_f64();
+        if age < WARM_AGE_MIN.as_secs_f64().max(2.0 * step_seconds) {
+            shift.fading = true;
+            return;
+        }
+        let oldest = (0..self.ready.len())
+            .filter(|i| self.is_released(*i))
+            .map(|i| self.ready[i])
+            .min()
+            .unwrap_or(self.to);
+        let half = ((self.to - oldest) / 2).max(1);
+        let (early, late) = (
+            self.difference_over(id, def, baseline, self.to - 2 * half, self.to - half),
+            self.difference_over(id, def, baseline, self.to - half, self.to),
+        );
+        let sign = if shift.upward { 1.0 } else { -1.0 };
+        let (early, late) = (sign * early, sign * late);
+        if !early.is_finite() || !late.is_finite() || early <= 0.0 {
+            return;
+        }
+        let window = WINDOWS.iter().rposition(|w| *w <= half).unwrap_or(0);
+        let noise =
+            (shift.change / shift.score.max(1e-9)).min(baseline.noise[window].hypot(NOISE_FLOOR) * 1.2);
+        let ratio = late / early;
+        shift.steadiness = ratio.clamp(0.0, 3.0);
+        let uncertainty = 1.5 * noise / early * std::f64::consts::SQRT_2;
+        let decayed = (-(half as f64) * step_seconds / WARM_UP_DECAY.as_secs_f64()).exp();
+        let huge = late > 1.4 && age > 90.0;
+        shift.fading = ratio - uncertainty < decayed && !huge;
+    }
+
+    fn difference_over(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        from: Step,
+        to: Step,
+    ) -> f64 {
+        let members = &self.observation.groups.members;
+        let released: Vec<bool> = (0..members.len()).map(|i| self.is_released(i)).collect();
+        let change: Vec<f64> = members
+            .iter()
+            .enumerate()
+            .map(|(index, member)| {
+                let Some(cells) = self.observation.cells(id, def, member, baseline.bound) else {
+                    return f64::NAN;
+                };
+                let from = from.max(self.ready[index]);
+                if from >= to {
+                    return f64::NAN;
+                }
+                let (num, den) = baseline.sums(&cells, from, to);
+                if den > 0.0 { baseline.scale.of_value(num / den) - baseline.base[index] } else { f64::NAN }
+            })
+            .collect();
+        contrast(&change, &released, &mut Vec::new())
+    }
+
+    /// The slope of the release group's recent change against its slope since
+    /// the start: near 1 or above, it still climbs; near 0, it settled.
+    pub fn climb(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> f64 {
+        let oldest = (0..self.ready.len())
+            .filter(|i| self.is_released(*i))
+            .map(|i| self.ready[i])
+            .min()
+            .unwrap_or(self.to);
+        let third = (self.to - oldest) / 4;
+        if third < 2 {
+            return f64::NAN;
+        }
+        let at =
+            |k: Step| self.difference_over(id, def, baseline, self.to - (k + 1) * third, self.to - k * third);
+        let (last, previous, first) = (at(0), at(1), at(3));
+        if !(last - first).is_finite() || last <= first {
+            return 0.0;
+        }
+        (last - previous) / ((last - first) / 3.0)
+    }
+}
+
+/// Load moves these: more traffic to a machine is not its fault.
+fn moves_with_traffic(def: &SignalDef, baseline: &Baseline) -> bool {
+    match def.class {
+        SignalClass::Saturation | SignalClass::Other => true,
+        SignalClass::Errors | SignalClass::Logs | SignalClass::Health => {
+            def.shape == Shape::Rate && !baseline.by_traffic
+        }
+        SignalClass::Latency | SignalClass::Traffic | SignalClass::Business => false,
+    }
+}
+
+/// Signals whose numerators are events that failed: sparse, and counted.
+pub fn is_counted(def: &SignalDef) -> bool {
+    matches!(def.shape, Shape::Ratio | Shape::Rate)
+        && matches!(def.class, SignalClass::Errors | SignalClass::Logs | SignalClass::Health)
+}
+
+fn counting_noise(
+    def: &SignalDef,
+    baseline: &Baseline,
+    changes: &Changes,
+    window: usize,
+    released: &[bool],
+) -> f64 {
+    let events = match (def.shape, def.class) {
+        (Shape::Ratio | Shape::Slow, _) => true,
+        (Shape::Rate, SignalClass::Saturation | SignalClass::Other) => false,
+        (Shape::Rate, _) => def.unit == Unit::PerSecond,
+        (Shape::Mean | Shape::Level, _) => false,
+    };
+    if !events {
+        return 0.0;
+    }
+    let variance = |num: f64, den: f64| {
+        if den <= 0.0 {
+            return f64::NAN;
+        }
+        let value = (num + 0.5) / (den + 1.0);
+        let spread = match def.shape {
+            Shape::Ratio | Shape::Slow => (value * (1.0 - value)).max(0.0) / den,
+            _ => (num + 0.5) / (den * den),
+        };
+        spread * baseline.scale.slope_at(num / den).powi(2)
+    };
+    let group = |want: bool, sums: &[(f64, f64)]| {
+        let (mut total, mut count) = (0.0, 0.0);
+        for ((num, den), released) in sums.iter().zip(released) {
+            let v = variance(*num, *den);
+            if *released == want && v.is_finite() {
+                total += v;
+                count += 1.0;
+            }
+        }
+        if count > 0.0 { total / (count * count) } else { 0.0 }
+    };
+    let after = group(true, &changes.sums[window]) + group(false, &changes.sums[window]);
+    let before = group(true, &baseline.base_sums) + group(false, &baseline.base_sums);
+    (after + before).sqrt()
+}
+
+fn group_values(
+    baseline: &Baseline,
+    changes: &Changes,
+    window: usize,
+    released: &[bool],
+    change: &[f64],
+) -> [Option<f64>; 4] {
+    let pooled = |want: bool, sums: &[(f64, f64)]| {
+        let (mut num, mut den) = (0.0, 0.0);
+        for (((n, d), r), change) in sums.iter().zip(released).zip(change) {
+            if *r == want && change.is_finite() {
+                num += n;
+                den += d;
+            }
+        }
+        (den > 0.0).then(|| num / den)
+    };
+    [
+        pooled(true, &baseline.base_sums),
+        pooled(true, &changes.sums[window]),
+        pooled(false, &baseline.base_sums),
+        pooled(false, &changes.sums[window]),
+    ]
+}

@@ -1,0 +1,350 @@
+//! One look at a release: all rules, the funnel, and what was blind.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{Alert, Group, Timestamp};
+use crate::signal::{Contact, Groups, Observation, SignalId, Step, Window};
+
+use super::funnel::{Funnel, Graded, Span, View};
+use super::rules::{self, CrashLoop, Silence, Threshold};
+use super::{Blind, Detector, Finding, Outcome, Verdict, explain};
+
+/// Seconds that a process is given to start up; below a minute a step.
+const SETTLE_SECONDS: f64 = 15.0;
+
+/// How long after its batch a silent instance is still thought to restart.
+const RETURN_SECONDS: f64 = 300.0;
+
+/// Most findings that a verdict carries; the rest adds nothing for anybody.
+const FINDINGS_MAX: usize = 20;
+
+/// How far one rule may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleTrial {
+    /// Not looked at.
+    Off,
+    /// Shown, never acts.
+    Trial,
+}
+
+/// What settings say to the judge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JudgeSettings {
+    /// The error budget: how many of a thousand good releases may be stopped.
+    pub false_stops_per_1000: f64,
+    /// Rules that do not count in full.
+    pub rule_trials: BTreeMap<String, RuleTrial>,
+    /// When silence is evidence.
+    pub silence: Silence,
+    /// When restarts are a loop.
+    pub crash_loop: CrashLoop,
+    /// Limits that people set.
+    pub thresholds: Vec<Threshold>,
+}
+
+impl Default for JudgeSettings {
+    fn default() -> Self {
+        Self {
+            false_stops_per_1000: 5.0,
+            rule_trials: BTreeMap::new(),
+            silence: Silence::default(),
+            crash_loop: CrashLoop::default(),
+            thresholds: Vec::new(),
+        }
+    }
+}
+
+/// The judge of one release.
+pub struct Judge {
+    settings: JudgeSettings,
+    funnel: Funnel,
+    traffic: Option<SignalId>,
+    span: Option<Span>,
+    first_release: Timestamp,
+}
+
+impl Judge {
+    /// Measures the history before the release. Called when the release
+    /// begins and again with every batch, as the groups change.
+    pub fn measure(
+        settings: JudgeSettings,
+        window: &Window,
+        groups: &Groups,
+        first_release: Timestamp,
+    ) -> Self {
+        let start = window.step_at(first_release);
+        let oldest = groups
+            .members
+            .iter()
+            .filter_map(|m| window.instances().get(&m.instance)?.first_served())
+            .map(|at| window.step_at(at) + 1)
+            .min();
+        let span = oldest
+            .map(|from| Span { from: from.max(window.oldest_step()), start })
+            .filter(|s| s.start > s.from);
+        let bare = Observation { window, groups, traffic: None };
+        let traffic = span.and_then(|s| bare.main_traffic(s.from, s.start));
+        let observation = Observation { window, groups, traffic };
+        let funnel = span.map(|span| Funnel::measure(&observation, span)).unwrap_or_default();
+        Self { settings, funnel, traffic, span, first_release }
+    }
+
+    /// How many signals are judged.
+    pub fn judged_signals(&self) -> usize {
+        self.funnel.judged()
+    }
+
+    /// Whether signals appeared that were not measured.
+    pub fn is_outdated(&self, window: &Window, groups: &Groups) -> bool {
+        self.funnel.is_outdated(&Observation { window, groups, traffic: self.traffic })
+    }
+
+    /// The signals of the newest look as evidence for charts.
+    pub fn traffic(&self) -> Option<SignalId> {
+        self.traffic
+    }
+
+    /// One look. `to` is the first step that is not over at `now`.
+    pub fn look(
+        &mut self,
+        window: &Window,
+        groups: &Groups,
+        alerts: &[Alert],
+        now: Timestamp,
+        to: Step,
+    ) -> Verdict {
+        let observation = Observation { window, groups, traffic: self.traffic };
+        let ready = ready_steps(&observation, now, to);
+        let start = window.step_at(self.first_release);
+        let graded = self.funnel.look(&observation, &ready, to, self.settings.false_stops_per_1000);
+        let mut findings = self.rule_findings(&observation, alerts, &ready, start, to, now);
+        findings.extend(graded.iter().map(|g| {
+            let def = window.catalogue().signal(g.shift.signal);
+            let by_traffic = self.funnel.baseline(g.shift.signal, View::Level).is_some_and(|b| b.by_traffic);
+            explain::finding(&observation, def, g, by_traffic)
+        }));
+        findings.sort_by(|a, b| {
+            (b.outcome, !b.on_trial).cmp(&(a.outcome, !a.on_trial)).then(b.strength.total_cmp(&a.strength))
+        });
+        let blind = self.blind(&observation, &ready, to);
+        let released_and_seen = groups
+            .members
+            .iter()
+            .enumerate()
+            .any(|(i, m)| m.group() == Group::Release && ready[i] < to && self.funnel.judged() > 0);
+        let gravest = findings.iter().filter(|f| !f.on_trial).map(|f| f.outcome).max();
+        let outcome = match gravest {
+            Some(outcome @ (Outcome::Failing | Outcome::Suspect)) => outcome,
+            Some(Outcome::Unknown | Outcome::Healthy) | None if released_and_seen => Outcome::Healthy,
+            Some(Outcome::Unknown | Outcome::Healthy) | None => Outcome::Unknown,
+        };
+        let probability = probability(&findings, &graded);
+        findings.truncate(FINDINGS_MAX);
+        Verdict {
+            at: now,
+            outcome,
+            probability,
+            findings,
+            blind,
+            judged: u32::try_from(self.funnel.judged()).unwrap_or(u32::MAX),
+            similar: Vec::new(),
+        }
+    }
+
+    fn rule_findings(
+        &self,
+        observation: &Observation<'_>,
+        alerts: &[Alert],
+        ready: &[Step],
+        start: Step,
+        to: Step,
+        now: Timestamp,
+    ) -> Vec<Finding> {
+        let settings = &self.settings;
+        let wanted = |rule: &str| settings.rule_trials.get(rule) != Some(&RuleTrial::Off);
+        let mut findings = Vec::new();
+        if wanted("instance_silent") {
+            findings.extend(rules::instance_silent(observation, now, settings.silence));
+        }
+        if wanted("crash_loop") {
+            findings.extend(rules::crash_loop(observation, now, settings.crash_loop));
+        }
+        if wanted("error_burst") && self.span.is_some() {
+            findings.extend(rules::error_burst(observation, ready, start, to));
+        }
+        if wanted("new_exception") && self.span.is_some() {
+            findings.extend(rules::new_exception(observation, ready, start, to));
+        }
+        if wanted("outside_alert") {
+            findings.extend(rules::outside_alert(observation, alerts, now));
+        }
+        if wanted("threshold") {
+            findings.extend(
+                settings.thresholds.iter().filter_map(|t| rules::threshold(observation, t, ready, to, now)),
+            );
+        }
+        for finding in &mut findings {
+            finding.on_trial = settings.rule_trials.get(&finding.test) == Some(&RuleTrial::Trial);
+        }
+        findings
+    }
+
+    fn blind(&self, observation: &Observation<'_>, ready: &[Step], to: Step) -> Vec<Blind> {
+        let mut blind = Vec::new();
+        let mut add = |what: &str, why: String| blind.push(Blind { what: what.to_owned(), why });
+        let groups = observation.groups;
+        if self.span.is_none() {
+            add(
+                "history",
+                "no samples from before the release: changes cannot be told from differences".to_owned(),
+            );
+        }
+        if groups.of(Group::Reference).next().is_none() {
+            add(
+                "reference group",
+                "it is empty: a change of everything cannot be told from a fault".to_owned(),
+            );
+        }
+        let mut never_seen = 0;
+        let mut unseen = 0;
+        for (index, member) in groups.members.iter().enumerate() {
+            match observation.instance(member) {
+                None => never_seen += 1,
+                Some(instance) => {
+                    unseen +=
+                        usize::from(instance.contacts.last().is_some_and(|(_, c)| *c == Contact::Unseen));
+                    if member.group() == Group::Release && ready[index] >= to {
+                        add(
+                            member.instance.as_str(),
+                            "released, and not serving long enough to be judged".to_owned(),
+                        );
+                    }
+                }
+            }
+        }
+        if never_seen > 0 {
+            add("instances", format!("{never_seen} of {} were never scraped", groups.members.len()));
+        }
+        if unseen > 0 {
+            add(
+                "instances",
+                format!(
+                    "{unseen} of {} could not be read completely at the last scrape",
+                    groups.members.len()
+                ),
+            );
+        }
+        if observation.window.catalogue().dropped() > 0 {
+            add(
+                "signals",
+                format!(
+                    "{} label values are beyond the limit and not judged on their own",
+                    observation.window.catalogue().dropped()
+                ),
+            );
+        }
+        let catalogue = observation.window.catalogue();
+        for (id, why) in self.funnel.unjudged().iter().take(8) {
+            add(&catalogue.signal(*id).name, (*why).to_owned());
+        }
+        blind
+    }
+
+    /// The value of each member by step, for charts: the signal of a finding
+    /// is found again by its name.
+    pub fn chart(
+        &self,
+        window: &Window,
+        groups: &Groups,
+        signal: &str,
+        from: Step,
+        to: Step,
+    ) -> Vec<(usize, Vec<(Timestamp, f64)>)> {
+        let observation = Observation { window, groups, traffic: self.traffic };
+        let found = window
+            .catalogue()
+            .signals()
+            .filter(|(_, def)| signal.contains(def.name.as_str()))
+            .max_by_key(|(_, def)| def.name.len());
+        let Some((id, def)) = found else { return Vec::new() };
+        let bound = self.funnel.baseline(id, View::Level).and_then(|b| b.bound);
+        let mut lines = Vec::new();
+        for (index, member) in groups.members.iter().enumerate() {
+            let Some(cells) = observation.cells(id, def, member, bound) else { continue };
+            let points: Vec<(Timestamp, f64)> = (from..to)
+                .filter_map(|step| {
+                    let (num, den) = cells.at(step);
+                    (den > 0.0).then(|| (window.time_of(step), num / den))
+                })
+                .collect();
+            if !points.is_empty() {
+                lines.push((index, points));
+            }
+        }
+        lines
+    }
+}
+
+/// For each member the first step at which it counts: a reference member at
+/// once, a released one when it serves again and has settled.
+fn ready_steps(observation: &Observation<'_>, now: Timestamp, to: Step) -> Vec<Step> {
+    let window = observation.window;
+    let step_seconds = window.step().as_secs_f64();
+    let settle = if step_seconds >= 60.0 { 0 } else { (SETTLE_SECONDS / step_seconds).ceil() as Step };
+    observation
+        .groups
+        .members
+        .iter()
+        .map(|member| {
+            let Some(instance) = observation.instance(member) else { return to };
+            let Some(released_at) = member.released_at else { return Step::MIN / 4 };
+            if released_at > now {
+                return to;
+            }
+            let limit = released_at + std::time::Duration::from_secs_f64(RETURN_SECONDS);
+            let restart = instance.restarts.iter().copied().find(|at| *at >= released_at && *at <= limit);
+            // The first answer after a silence that began with the release.
+            let mut silent = false;
+            let mut back = None;
+            for (at, contact) in instance.contacts.iter().filter(|(at, _)| *at >= released_at && *at <= limit)
+            {
+                match contact {
+                    Contact::Silent if back.is_none() => silent = true,
+                    Contact::Served if silent && back.is_none() => back = Some(*at),
+                    Contact::Silent | Contact::Served | Contact::Unseen => {}
+                }
+            }
+            let newest = instance.contacts.last().map(|(at, _)| *at);
+            if back.is_none() && silent && newest.is_some_and(|at| at <= limit) {
+                return to;
+            }
+            let began = restart.into_iter().chain(back).chain([released_at]).max().unwrap_or(released_at);
+            window.step_at(began) + 1 + settle
+        })
+        .collect()
+}
+
+/// Until a model says better: how far the strongest finding is beyond what is
+/// needed, and whether others agree.
+fn probability(findings: &[Finding], graded: &[Graded]) -> f64 {
+    let rule = findings
+        .iter()
+        .filter(|f| !f.on_trial && f.detector == Detector::Rule)
+        .map(|f| match f.outcome {
+            Outcome::Failing => 0.9,
+            Outcome::Suspect => 0.3,
+            Outcome::Unknown | Outcome::Healthy => 0.02,
+        })
+        .fold(0.02, f64::max);
+    let funnel = graded
+        .iter()
+        .map(|g| {
+            let margin = g.shift.margin.min(20.0);
+            match g.grade {
+                super::funnel::Grade::Failing => 1.0 - 0.3 / margin,
+                super::funnel::Grade::Suspect => 0.1 + 0.3 * (margin / 20.0).min(1.0),
+            }
+        })
+        .fold(0.02, f64::max);
+    rule.max(funnel).clamp(0.01, 0.995)
+}

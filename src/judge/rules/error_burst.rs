@@ -1,0 +1,177 @@
+//! Errors that need no statistics: a large part of the requests fails, or a
+//! kind of error appears that nobody has ever seen.
+
+use crate::domain::Group;
+use crate::judge::{Detector, Finding, Outcome, sentence};
+use crate::signal::{Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
+
+/// Least failed events of the release group in the last steps.
+const BURST_EVENTS_MIN: f64 = 15.0;
+
+/// Least share of failed events.
+const BURST_RATIO_MIN: f64 = 0.08;
+
+/// Least events of a new kind of error.
+const NEW_EVENTS_MIN: f64 = 5.0;
+
+struct Sums {
+    release: (f64, f64),
+    reference: (f64, f64),
+    past: (f64, f64),
+    shows: Vec<crate::domain::InstanceId>,
+    judged: usize,
+}
+
+fn sums(
+    observation: &Observation<'_>,
+    id: SignalId,
+    def: &SignalDef,
+    ready: &[Step],
+    from: Step,
+    to: Step,
+    start: Step,
+) -> Sums {
+    let mut out =
+        Sums { release: (0.0, 0.0), reference: (0.0, 0.0), past: (0.0, 0.0), shows: Vec::new(), judged: 0 };
+    let oldest = observation.window.oldest_step();
+    for (index, member) in observation.groups.members.iter().enumerate() {
+        let Some(cells) = observation.cells(id, def, member, None) else { continue };
+        let add = |sum: &mut (f64, f64), (num, den): (f64, f64)| {
+            sum.0 += num;
+            sum.1 += den;
+        };
+        add(&mut out.past, cells.sum(oldest.max(start - 400), start));
+        match member.group() {
+            Group::Release => {
+                let own = cells.sum(from.max(ready[index]), to);
+                if own.1 > 0.0 {
+                    out.judged += 1;
+                    if own.0 > 0.0 {
+                        out.shows.push(member.instance.clone());
+                    }
+                }
+                add(&mut out.release, own);
+            }
+            Group::Reference => add(&mut out.reference, cells.sum(from, to)),
+        }
+    }
+    out
+}
+
+fn finding(
+    def: &SignalDef,
+    sums: Sums,
+    test: &str,
+    unit: Unit,
+    outcome: Outcome,
+    because: String,
+    since: crate::domain::Timestamp,
+    strength: f64,
+) -> Finding {
+    let ratio = |(num, den): (f64, f64)| (den > 0.0).then(|| num / den);
+    Finding {
+        signal: def.name.clone(),
+        class: def.class,
+        detector: Detector::Rule,
+        test: test.to_owned(),
+        outcome,
+        because,
+        release_before: ratio(sums.past),
+        release_after: ratio(sums.release),
+        reference_before: ratio(sums.past),
+        reference_after: ratio(sums.reference),
+        unit,
+        strength,
+        instances: sums.shows,
+        since: Some(since),
+        on_trial: false,
+    }
+}
+
+/// A large part of what the released machines do fails, at once and there only.
+pub fn error_burst(observation: &Observation<'_>, ready: &[Step], start: Step, to: Step) -> Option<Finding> {
+    let from = to - 3;
+    let mut best: Option<Finding> = None;
+    for (id, def) in observation.window.catalogue().signals() {
+        if def.class != SignalClass::Errors || def.shape != Shape::Ratio || def.muted || def.segment.is_some()
+        {
+            continue;
+        }
+        let sums = sums(observation, id, def, ready, from, to, start);
+        let ratio = |(num, den): (f64, f64)| if den > 0.0 { num / den } else { 0.0 };
+        let (now, reference, past) = (ratio(sums.release), ratio(sums.reference), ratio(sums.past));
+        let wide = sums.shows.len() * 2 >= sums.judged;
+        let burst = sums.release.0 >= BURST_EVENTS_MIN
+            && now >= BURST_RATIO_MIN + past
+            && now > 8.0 * reference.max(past)
+            && wide;
+        if !burst || best.as_ref().is_some_and(|b| b.release_after.unwrap_or(0.0) >= now) {
+            continue;
+        }
+        let because = format!(
+            "{}: {} on {}, reference {}, before {}, {} failed in the last {} s",
+            def.name,
+            sentence::value(now, Unit::Ratio),
+            sentence::machines(sums.shows.len(), sums.judged),
+            sentence::value(reference, Unit::Ratio),
+            sentence::value(past, Unit::Ratio),
+            sums.release.0,
+            (observation.window.step() * 3).as_secs(),
+        );
+        best = Some(finding(
+            def,
+            sums,
+            "error_burst",
+            Unit::Ratio,
+            Outcome::Failing,
+            because,
+            observation.window.time_of(from),
+            now / BURST_RATIO_MIN,
+        ));
+    }
+    best
+}
+
+/// A kind of error that no instance ever showed, and that comes again and
+/// again on released machines only.
+pub fn new_exception(
+    observation: &Observation<'_>,
+    ready: &[Step],
+    start: Step,
+    to: Step,
+) -> Option<Finding> {
+    let mut best: Option<Finding> = None;
+    for (id, def) in observation.window.catalogue().signals() {
+        if !def.error_kind || def.muted {
+            continue;
+        }
+        let sums = sums(observation, id, def, ready, start, to, start);
+        let (release, reference, past) = (sums.release, sums.reference, sums.past);
+        if past.0 > 0.0 || reference.0 > 0.0 || release.0 < 2.0 {
+            continue;
+        }
+        let kind = def.segment.as_ref().map_or("", |(_, value)| value.as_str());
+        let enough = release.0 >= NEW_EVENTS_MIN && sums.shows.len() * 2 >= sums.judged && past.1 > 0.0;
+        let because = format!(
+            "{kind} never seen before: {} times on {} since {}, none on the reference machines",
+            release.0,
+            sentence::machines(sums.shows.len(), sums.judged),
+            observation.window.time_of(start).clock_time(),
+        );
+        let outcome = if enough { Outcome::Failing } else { Outcome::Suspect };
+        let strength = release.0 / NEW_EVENTS_MIN;
+        if best.as_ref().is_none_or(|b| strength > b.strength) {
+            best = Some(finding(
+                def,
+                sums,
+                "new_exception",
+                def.unit,
+                outcome,
+                because,
+                observation.window.time_of(start),
+                strength,
+            ));
+        }
+    }
+    best
+}
