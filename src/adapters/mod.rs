@@ -2,3 +2,4 @@
 //! environment, each behind types of the inner rings.
 
 pub mod guardian;
+pub mod recording;

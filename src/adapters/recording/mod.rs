@@ -1,0 +1,235 @@
+//! Recordings: one historical release in a folder of three files. The same
+//! format is written by the daemon, the simulator and the importer, and read
+//! by replay and training.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::domain::{InvalidSeries, Label, RECORDING_FORMAT, ReleaseOrder};
+
+mod parquet_read;
+mod samples;
+mod write;
+
+pub use samples::{Samples, Scrapes};
+pub use write::{write, write_label};
+
+/// The file with the release order.
+pub const ORDER_FILE: &str = "release.json";
+/// The file with the samples.
+pub const SAMPLES_FILE: &str = "samples.parquet";
+/// The file with what became of the release.
+pub const LABEL_FILE: &str = "label.json";
+
+/// Most rows that are taken from one recording. At 24 bytes a row this is
+/// 1.2 GB of memory; a day of 100 instances with 500 series each, scraped
+/// every 15 s, has more and should be cut to the hours around the release.
+pub const ROWS_MAX: usize = 50_000_000;
+
+/// Largest `release.json` or `label.json` that is read, in bytes.
+const JSON_BYTES_MAX: u64 = 64 << 20;
+
+/// A past release as read from its folder, without its label: that is read
+/// by [`read_label`], after the verdict.
+#[derive(Debug)]
+pub struct Recording {
+    /// What was released, when, on which machines.
+    pub order: ReleaseOrder,
+    /// Every sample of both groups.
+    pub samples: Samples,
+}
+
+impl Recording {
+    /// Reads the order and the samples of the recording in `folder`.
+    ///
+    /// # Errors
+    /// If a file is missing, is not what [`RecordingError`] says it must be,
+    /// or has more than [`ROWS_MAX`] rows.
+    pub fn read(folder: &Path) -> Result<Self, RecordingError> {
+        let order = read_order(folder)?;
+        let samples = parquet_read::read(&folder.join(SAMPLES_FILE))?;
+        Ok(Self { order, samples })
+    }
+
+    /// The scrapes in the order of their times, then instances.
+    pub fn scrapes(&self) -> Scrapes<'_> {
+        self.samples.scrapes(&self.order.metrics)
+    }
+}
+
+/// Why a recording cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The file system said no.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The format number is missing or not ours.
+    #[error("{}: field `format` is {found}, and this program reads format {RECORDING_FORMAT} only; convert the recording or use the release of this program that wrote it", path.display())]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What stands there.
+        found: String,
+    },
+    /// A JSON file does not have the fields that it must have.
+    #[error("{}: not as the recording format describes it; correct the field that is named", path.display())]
+    Json {
+        /// Which file.
+        path: PathBuf,
+        /// Which field, line and column.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A JSON file is far larger than any release order.
+    #[error("{}: larger than {JSON_BYTES_MAX} bytes, which no release order needs", path.display())]
+    JsonTooLarge {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The samples are not a Parquet file, or a cut or damaged one.
+    #[error("{}: not a whole Parquet file with Zstandard compression; write it again", path.display())]
+    Parquet {
+        /// Which file.
+        path: PathBuf,
+        /// What the reader stumbled over.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// The Parquet reader gave up in a way that it did not foresee.
+    #[error("{}: damaged so badly that its reader gave up ({what}); write it again", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What the reader said.
+        what: String,
+    },
+    /// A column is missing, of a wrong type, or has an impossible value.
+    #[error("{}: column `{column}` {problem}", path.display())]
+    Column {
+        /// Which file.
+        path: PathBuf,
+        /// Which column.
+        column: &'static str,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A metric is not a series in exposition form.
+    #[error("{}: column `metric` must have series such as http_requests_total{{code=\"500\"}}", path.display())]
+    Series {
+        /// Which file.
+        path: PathBuf,
+        /// Which series, and where it cannot be read.
+        #[source]
+        source: InvalidSeries,
+    },
+    /// More rows than are taken.
+    #[error("{}: {rows} rows, more than {ROWS_MAX}; record fewer hours or fewer series", path.display())]
+    TooManyRows {
+        /// Which file.
+        path: PathBuf,
+        /// How many it says it has.
+        rows: u64,
+    },
+    /// There is a recording of that name already.
+    #[error("{} exists already; remove it or choose another name", path.display())]
+    Exists {
+        /// Which folder.
+        path: PathBuf,
+    },
+}
+
+impl RecordingError {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+}
+
+/// Reads the release order of the recording in `folder`, and nothing else.
+///
+/// # Errors
+/// If the file cannot be read, has another format number, or lacks a field.
+pub fn read_order(folder: &Path) -> Result<ReleaseOrder, RecordingError> {
+    let path = folder.join(ORDER_FILE);
+    let text = read_json(&path)?;
+    let json = |source| RecordingError::Json { path: path.clone(), source };
+    // The number is looked at first: fields of a later format may differ.
+    #[derive(Deserialize)]
+    struct FormatOnly {
+        #[serde(default)]
+        format: serde_json::Value,
+    }
+    let found = serde_json::from_slice::<FormatOnly>(&text).map_err(json)?.format;
+    if found != serde_json::Value::from(RECORDING_FORMAT) {
+        let found = if found.is_null() { "missing".to_owned() } else { found.to_string() };
+        let found = found.chars().take(60).collect();
+        return Err(RecordingError::Format { path, found });
+    }
+    serde_json::from_slice(&text).map_err(json)
+}
+
+/// Reads what became of the release, where that is known. Apart from
+/// [`Recording::read`], so that no verdict can have seen it.
+///
+/// # Errors
+/// If there is a `label.json` that cannot be read.
+pub fn read_label(folder: &Path) -> Result<Option<Label>, RecordingError> {
+    let path = folder.join(LABEL_FILE);
+    if !path.try_exists().map_err(RecordingError::io("look for", &path))? {
+        return Ok(None);
+    }
+    let text = read_json(&path)?;
+    serde_json::from_slice(&text).map(Some).map_err(|source| RecordingError::Json { path, source })
+}
+
+fn read_json(path: &Path) -> Result<Vec<u8>, RecordingError> {
+    let length = fs::metadata(path).map_err(RecordingError::io("read", path))?.len();
+    if length > JSON_BYTES_MAX {
+        return Err(RecordingError::JsonTooLarge { path: path.to_owned() });
+    }
+    fs::read(path).map_err(RecordingError::io("read", path))
+}
+
+/// The recordings that are `path` itself or lie below it, in the order of
+/// their paths. A folder that has a release order or samples is a recording,
+/// and is not searched for more; hidden folders are passed over, among them
+/// recordings that are just being written.
+///
+/// # Errors
+/// If `path` or a folder below it cannot be listed.
+pub fn find(path: &Path) -> Result<Vec<PathBuf>, RecordingError> {
+    /// Deeper folders are not searched: links may form a circle.
+    const DEPTH_MAX: usize = 16;
+    let mut found = Vec::new();
+    let mut open = vec![(path.to_owned(), 0)];
+    while let Some((folder, depth)) = open.pop() {
+        if folder.join(ORDER_FILE).is_file() || folder.join(SAMPLES_FILE).is_file() {
+            found.push(folder);
+            continue;
+        }
+        let entries = fs::read_dir(&folder).map_err(RecordingError::io("list the recordings of", &folder))?;
+        for entry in entries {
+            let entry = entry.map_err(RecordingError::io("list the recordings of", &folder))?;
+            let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if !hidden && depth < DEPTH_MAX && entry.path().is_dir() {
+                open.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;
