@@ -1,3 +1,26 @@
 //! The one binary: subcommands, one match.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use release_guardian::app::replay;
+
+/// Watches every rollout, pauses or rolls back a bad one by itself, and says why.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Past releases through the same engine that runs live.
+    Replay(replay::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Replay(args) => replay::run(&args),
+    }
+}

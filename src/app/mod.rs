@@ -1,3 +1,5 @@
 //! Wiring and loops: one file for each subcommand, one for the daemon.
 
+pub mod figures;
 pub mod guardian;
+pub mod replay;

@@ -79,6 +79,16 @@ impl Samples {
         Some((Timestamp::from_millis(*first), Timestamp::from_millis(*last)))
     }
 
+    /// The times at which each instance has samples, in order; instances by
+    /// their number.
+    pub fn moments(&self) -> impl Iterator<Item = (u32, Timestamp)> {
+        let mut last = None;
+        self.timestamps.iter().zip(&self.instance_of).filter_map(move |(at, instance)| {
+            let moment = (*instance, *at);
+            (last.replace(moment) != Some(moment)).then(|| (*instance, Timestamp::from_millis(*at)))
+        })
+    }
+
     /// The scrapes in the order of their times, then instances, each with
     /// `families`.
     pub fn scrapes(&self, families: &[MetricFamily]) -> Scrapes<'_> {

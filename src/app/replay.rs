@@ -1,0 +1,430 @@
+//! `replay`: past releases through the same engine that runs live.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::adapters::recording::{self, Recording, RecordingError};
+use crate::domain::{Label, LabelOutcome, ReleaseOrder, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
+use crate::guard::engine::{Effect, Input};
+use crate::guard::{Action, Decision, Engine, EngineSettings, Mode, Settlement};
+use crate::judge::Finding;
+
+use super::figures::Figures;
+
+/// Replays past releases and prints how each would have been decided.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    /// Recordings, or folders of recordings.
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// A table for people, or one JSON object a line and release.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// How the results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table with the totals below it.
+    Table,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// How one past release was decided.
+#[derive(Clone, Debug, Serialize)]
+pub struct Replayed {
+    /// The release's id.
+    pub id: String,
+    /// The gravest action that was reached.
+    pub decision: Action,
+    /// Seconds from the release's start to the first pause or rollback.
+    pub stopped_after_s: Option<f64>,
+    /// That the release is faulty, at that decision or the highest reached.
+    pub probability: f64,
+    /// The findings behind it, gravest first.
+    pub reasons: Vec<Finding>,
+    /// What could not be judged, and why.
+    pub blind: Vec<String>,
+    /// What became of the release; read after the verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+    /// When the release began.
+    #[serde(skip)]
+    pub started_at: Timestamp,
+    /// Where the recording is.
+    #[serde(skip)]
+    pub folder: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Unreadable {
+    id: String,
+    error: String,
+}
+
+impl Replayed {
+    /// Whether it was paused or rolled back.
+    pub fn is_stopped(&self) -> bool {
+        self.decision >= Action::Pause
+    }
+
+    /// Seconds from the fault's onset to the stop; negative if it came first.
+    pub fn delay_seconds(&self) -> Option<f64> {
+        let onset = self.label.as_ref()?.onset?;
+        Some(self.stopped_after_s? - onset.seconds_from(self.started_at))
+    }
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args) -> ExitCode {
+    let settings = settings();
+    let (results, mut failed) = replay_all(&args.paths, &settings, true);
+    let mut out = std::io::stdout().lock();
+    let written = match args.format {
+        Format::Jsonl => write_jsonl(&mut out, &results),
+        Format::Table => write_table(&mut out, &results),
+    };
+    if let Err(error) = written {
+        // A reader that went away, as `head` does, is no failure of ours.
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            eprintln!("cannot write the results: {error}");
+            failed = true;
+        }
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Replay enforces: it answers what would have been done.
+pub fn settings() -> EngineSettings {
+    let mut settings = EngineSettings::default();
+    settings.policy.mode = Mode::Enforce;
+    settings
+}
+
+/// Replays all recordings below the paths, on all cores, ordered by id.
+pub fn replay_all(
+    paths: &[PathBuf],
+    settings: &EngineSettings,
+    progress: bool,
+) -> (Vec<Result<Replayed, (String, RecordingError)>>, bool) {
+    let mut folders = Vec::new();
+    let mut results = Vec::new();
+    for path in paths {
+        match recording::find(path) {
+            Ok(found) => folders.extend(found),
+            Err(error) => results.push(Err((name_of(path), error))),
+        }
+    }
+    folders.sort();
+    folders.dedup();
+    let bar = if progress { ProgressBar::new(folders.len() as u64) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("replaying {wide_bar} {pos}/{len}, {eta} left") {
+        bar.set_style(style);
+    }
+    let replayed: Vec<_> = folders
+        .par_iter()
+        .map(|folder| {
+            let result = replay_folder(folder, settings).map_err(|error| (name_of(folder), error));
+            bar.inc(1);
+            result
+        })
+        .collect();
+    bar.finish_and_clear();
+    results.extend(replayed);
+    results.sort_by(|a, b| id_of(a).cmp(id_of(b)));
+    let failed = results.iter().any(Result::is_err);
+    (results, failed)
+}
+
+fn id_of(result: &Result<Replayed, (String, RecordingError)>) -> &str {
+    match result {
+        Ok(replayed) => &replayed.id,
+        Err((id, _)) => id,
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Replays one recording.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn replay_folder(folder: &Path, settings: &EngineSettings) -> Result<Replayed, RecordingError> {
+    let recording = Recording::read(folder)?;
+    let mut replayed = replay(&recording, settings, |_, _| {});
+    replayed.folder = folder.to_owned();
+    replayed.label = recording::read_label(folder)?;
+    Ok(replayed)
+}
+
+/// Plays a recording through the engine; `observe` sees the engine after each
+/// effect.
+pub fn replay(
+    recording: &Recording,
+    settings: &EngineSettings,
+    mut observe: impl FnMut(&Engine, &Effect),
+) -> Replayed {
+    let order = &recording.order;
+    let mut settings = settings.clone();
+    settings.interval = scrape_interval(recording);
+    let (first, last) = recording.samples.span().unwrap_or((order.started_at, order.started_at));
+    settings.history = last.since(first) + Duration::from_secs(60);
+    // A recording ends when its watch ended: it is watched to its last sample.
+    settings.policy.watch_after_finish =
+        last.since(order.finished_at.unwrap_or(last)) + Duration::from_secs(1);
+    let mut run = Run { engine: Engine::new(settings), tally: Tally::default() };
+
+    let mut pending_order = Some(live_order(order));
+    let mut silence = SilenceFiller::new(recording, run.engine.window().step());
+    for scrape in recording.scrapes() {
+        let now = scrape.at;
+        if pending_order.as_ref().is_some_and(|o| now >= o.started_at) {
+            run.begin(pending_order.take(), &mut observe);
+        }
+        for silent in silence.before(&scrape) {
+            run.input(silent.at, Input::Scrape(silent), &mut observe);
+        }
+        run.input(now, Input::Scrape(scrape), &mut observe);
+    }
+    run.begin(pending_order.take(), &mut observe);
+    run.input(last + run.engine.window().step(), Input::Tick, &mut observe);
+    run.tally.finish(order)
+}
+
+struct Run {
+    engine: Engine,
+    tally: Tally,
+}
+
+impl Run {
+    fn begin(&mut self, order: Option<ReleaseOrder>, observe: &mut impl FnMut(&Engine, &Effect)) {
+        if let Some(order) = order {
+            let at = order.started_at;
+            self.input(at, Input::Begin(Box::new(order)), observe);
+        }
+    }
+
+    /// Hands an input to the engine. Commands settle at once, as if the
+    /// release system had obeyed, and the data goes on as it was.
+    fn input(&mut self, now: Timestamp, input: Input, observe: &mut impl FnMut(&Engine, &Effect)) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let Ok(effects) = self.engine.handle(now, input) else { continue };
+            for effect in effects {
+                observe(&self.engine, &effect);
+                self.tally.take(&effect);
+                match effect {
+                    Effect::Send(command) => inputs.push(Input::Settled {
+                        command: command.id,
+                        settlement: Settlement::Confirmed { read_back: false },
+                    }),
+                    Effect::Decided(_)
+                    | Effect::Notify(_)
+                    | Effect::Judged(_)
+                    | Effect::Changed
+                    | Effect::Ended => {}
+                }
+            }
+        }
+    }
+}
+
+/// The order as it was known when the release began.
+fn live_order(order: &ReleaseOrder) -> ReleaseOrder {
+    let mut order = order.clone();
+    order.finished_at = None;
+    order
+}
+
+#[derive(Default)]
+struct Tally {
+    gravest: Option<Decision>,
+    first_stop: Option<Timestamp>,
+    probability: f64,
+    highest: Option<(f64, Vec<Finding>)>,
+    blind: Vec<String>,
+}
+
+impl Tally {
+    fn take(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Decided(decision) => {
+                if decision.action >= Action::Pause && self.first_stop.is_none() {
+                    self.first_stop = Some(decision.at);
+                }
+                if self.gravest.as_ref().is_none_or(|g| decision.action > g.action) {
+                    self.gravest = Some((**decision).clone());
+                }
+            }
+            Effect::Judged(verdict) => {
+                self.probability = self.probability.max(verdict.probability);
+                self.blind = verdict.blind.iter().map(ToString::to_string).collect();
+                if self.highest.as_ref().is_none_or(|(p, _)| verdict.probability > *p) {
+                    self.highest = Some((verdict.probability, verdict.findings.clone()));
+                }
+            }
+            Effect::Send(_) | Effect::Notify(_) | Effect::Changed | Effect::Ended => {}
+        }
+    }
+
+    fn finish(self, order: &ReleaseOrder) -> Replayed {
+        let decision = self.gravest.as_ref().map_or(Action::Proceed, |d| d.action);
+        let (probability, reasons) = match self.gravest {
+            Some(decision) => (decision.probability, decision.reasons),
+            None => self.highest.unwrap_or((self.probability, Vec::new())),
+        };
+        Replayed {
+            id: order.id.to_string(),
+            decision,
+            stopped_after_s: self.first_stop.map(|at| at.seconds_from(order.started_at)),
+            probability,
+            reasons,
+            blind: self.blind,
+            label: None,
+            started_at: order.started_at,
+            folder: PathBuf::new(),
+        }
+    }
+}
+
+/// The usual time between two scrapes of one instance.
+fn scrape_interval(recording: &Recording) -> Duration {
+    const GAPS: usize = 25;
+    let mut last = std::collections::HashMap::new();
+    let mut gaps = Vec::new();
+    for (instance, at) in recording.samples.moments() {
+        if let Some(before) = last.insert(instance, at) {
+            gaps.push(at.since(before));
+            if gaps.len() >= GAPS * recording.samples.instances().len().max(1) {
+                break;
+            }
+        }
+    }
+    gaps.sort_unstable();
+    let millis = gaps.get(gaps.len() / 2).map_or(10_000, Duration::as_millis) as f64;
+    // Jitter moves the median by a little: whole seconds where there are some.
+    let rounded = if millis >= 900.0 { (millis / 1000.0).round() * 1000.0 } else { millis };
+    Duration::from_millis(rounded as u64)
+}
+
+/// Recordings from elsewhere have no `up`: there an instance that has no rows
+/// while others have is silent.
+struct SilenceFiller {
+    active: bool,
+    step: Duration,
+    last: std::collections::BTreeMap<crate::domain::InstanceId, Timestamp>,
+    checked: Timestamp,
+}
+
+impl SilenceFiller {
+    fn new(recording: &Recording, step: Duration) -> Self {
+        let active = !recording.samples.series().iter().any(|key| key.name() == "up");
+        Self { active, step, last: std::collections::BTreeMap::new(), checked: Timestamp::default() }
+    }
+
+    fn before(&mut self, scrape: &Scrape) -> Vec<Scrape> {
+        if !self.active {
+            return Vec::new();
+        }
+        let mut silent = Vec::new();
+        if scrape.at.since(self.checked) >= self.step {
+            self.checked = scrape.at;
+            let overdue = self.step + self.step / 2;
+            for (instance, at) in &mut self.last {
+                // Long gone instances were replaced, not silent.
+                let age = scrape.at.since(*at);
+                if age > overdue && age < self.step * 30 {
+                    silent.push(Scrape {
+                        instance: instance.clone(),
+                        at: scrape.at,
+                        outcome: ScrapeOutcome::Failed(ScrapeFailure::Down),
+                        samples: Vec::new(),
+                        families: std::sync::Arc::from([]),
+                    });
+                }
+            }
+        }
+        self.last.insert(scrape.instance.clone(), scrape.at);
+        silent
+    }
+}
+
+fn write_jsonl(
+    out: &mut impl Write,
+    results: &[Result<Replayed, (String, RecordingError)>],
+) -> std::io::Result<()> {
+    for result in results {
+        match result {
+            Ok(replayed) => serde_json::to_writer(&mut *out, replayed)?,
+            Err((id, error)) => {
+                serde_json::to_writer(&mut *out, &Unreadable { id: id.clone(), error: chain(error) })?
+            }
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn write_table(
+    out: &mut impl Write,
+    results: &[Result<Replayed, (String, RecordingError)>],
+) -> std::io::Result<()> {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header(["release", "label", "decision", "after", "probability", "because"]);
+    for result in results {
+        match result {
+            Ok(replayed) => {
+                let label = replayed.label.as_ref().map_or("", |l| match l.outcome {
+                    LabelOutcome::Faulty => "faulty",
+                    LabelOutcome::Healthy => "healthy",
+                });
+                let after = replayed.stopped_after_s.map_or(String::new(), |s| format!("{s:.0} s"));
+                let because =
+                    replayed.reasons.first().map_or(String::new(), |r| r.because.chars().take(110).collect());
+                table.add_row([
+                    replayed.id.clone(),
+                    label.to_owned(),
+                    replayed.decision.word().to_owned(),
+                    after,
+                    format!("{:.2}", replayed.probability),
+                    because,
+                ]);
+            }
+            Err((id, error)) => {
+                table.add_row([
+                    id.clone(),
+                    "unreadable".to_owned(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                    chain(error),
+                ]);
+            }
+        }
+    }
+    writeln!(out, "{table}")?;
+    let good: Vec<&Replayed> = results.iter().filter_map(|r| r.as_ref().ok()).collect();
+    write!(out, "\n{}", Figures::of(&good))
+}
