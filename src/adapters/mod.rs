@@ -3,3 +3,4 @@
 
 pub mod guardian;
 pub mod recording;
+pub mod standard_webhooks;
