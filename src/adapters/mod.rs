@@ -4,3 +4,6 @@
 pub mod guardian;
 pub mod recording;
 pub mod standard_webhooks;
+pub mod release_system;
+pub mod store;
+pub mod telemetry;

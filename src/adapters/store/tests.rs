@@ -1,0 +1,255 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::domain::{CommandId, InstanceId, ReleaseId, Sample, ScrapeOutcome, SeriesKey};
+use crate::guard::engine::NoticeKind;
+use crate::guard::{CommandKind, Decider};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_790_000_000_000 + seconds * 1_000)
+}
+
+fn order(id: &str) -> ReleaseOrder {
+    ReleaseOrder {
+        format: 1,
+        id: ReleaseId::new(id).unwrap(),
+        application: ApplicationName::new("shop").unwrap(),
+        version: None,
+        previous_version: None,
+        started_at: at(0),
+        finished_at: None,
+        batches: vec![],
+        reference: vec![],
+        metrics: vec![],
+        alerts: vec![],
+        other: BTreeMap::new(),
+    }
+}
+
+fn release(id: &str) -> StoredRelease {
+    StoredRelease {
+        order: order(id),
+        phase: Phase::Watching,
+        mode: Mode::Enforce,
+        gravest: Action::Proceed,
+        snapshot: Some("{\"a\":1}".into()),
+        verdict: None,
+        evidence: vec![],
+        because: None,
+        held_by: None,
+        first_stop_at: None,
+        rolled_back: false,
+        ended_at: None,
+        recording: None,
+        word: None,
+        word_onset: None,
+    }
+}
+
+fn decision(key: &ReleaseKey, sequence: u32) -> Decision {
+    Decision {
+        release: key.clone(),
+        sequence,
+        at: at(60),
+        action: Action::Pause,
+        would: Action::Pause,
+        by: Decider::Guardian,
+        probability: 0.97,
+        reasons: vec![],
+        blind: vec!["orders: no series".into()],
+        similar: vec![],
+        because: "6 of 6 checks".into(),
+    }
+}
+
+fn command(key: &ReleaseKey, id: &str) -> Command {
+    Command {
+        id: CommandId::new(id).unwrap(),
+        release: key.clone(),
+        kind: CommandKind::Pause,
+        decision_sequence: 1,
+        ordered_at: at(60),
+        deadline: at(360),
+    }
+}
+
+fn step(release: StoredRelease) -> Step {
+    Step {
+        release,
+        at: at(60),
+        decisions: vec![],
+        commands: vec![],
+        settled: None,
+        notices: vec![],
+        audit: vec![],
+        answer: None,
+    }
+}
+
+async fn open(folder: &Path) -> SqlStore {
+    SqlStore::open(&folder.join("a folder & more.db")).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_step_is_read_back_whole_by_the_next_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = release("r-1");
+    let key = one.key();
+    {
+        let store = open(folder.path()).await;
+        let mut step = step(one.clone());
+        step.decisions = vec![decision(&key, 1)];
+        step.commands = vec![command(&key, "c-1"), command(&key, "c-1")];
+        step.notices = vec![Notice { at: at(60), kind: NoticeKind::Paused, text: "paused".into() }];
+        step.audit = vec![AuditLine { at: at(60), who: "guardian".into(), text: "decided: pause".into() }];
+        step.answer = Some(KeptAnswer { key: "k".into(), digest: "d".into(), answer: "{}".into() });
+        store.record(step.clone()).await.unwrap();
+        store.note_attempt(&step.commands[0].id, at(61), "HTTP status 503").await.unwrap();
+        store.note_attempt(&step.commands[0].id, at(62), "HTTP status 200").await.unwrap();
+        // No close: as after a kill.
+        std::mem::forget(store);
+    }
+    let store = open(folder.path()).await;
+    assert_eq!(store.watched().await.unwrap(), vec![one.clone()]);
+    assert_eq!(store.decisions(&key).await.unwrap(), vec![decision(&key, 1)]);
+    assert_eq!(store.unsettled().await.unwrap(), vec![command(&key, "c-1")]);
+    let records = store.commands(&key).await.unwrap();
+    assert_eq!(
+        records[0].attempts.iter().map(|a| a.result.as_str()).collect::<Vec<_>>(),
+        ["HTTP status 503", "HTTP status 200"]
+    );
+    assert_eq!(store.pending_notices(10).await.unwrap().len(), 1);
+    assert_eq!(store.answer("k").await.unwrap().unwrap().digest, "d");
+    assert_eq!(store.audit(Some(&key)).await.unwrap().len(), 1);
+
+    let mut ended = one;
+    ended.ended_at = Some(at(100));
+    ended.rolled_back = true;
+    let mut step = step(ended);
+    step.settled = Some((CommandId::new("c-1").unwrap(), Settlement::Confirmed { read_back: true }));
+    store.record(step).await.unwrap();
+    assert!(store.watched().await.unwrap().is_empty());
+    assert!(store.unsettled().await.unwrap().is_empty());
+    assert_eq!(
+        store.commands(&key).await.unwrap()[0].settlement,
+        Some(Settlement::Confirmed { read_back: true })
+    );
+}
+
+#[tokio::test]
+async fn the_newest_word_counts_and_all_words_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let mut one = release("r-1");
+    one.ended_at = Some(at(100));
+    let key = one.key();
+    store.record(step(one)).await.unwrap();
+    for (kind, onset) in [(FeedbackKind::FalseAlarm, None), (FeedbackKind::FaultConfirmed, Some(at(5)))] {
+        let word =
+            Feedback { release: key.clone(), kind, onset, comment: None, by: "ann".into(), at: at(200) };
+        store.add_feedback(&word, None).await.unwrap();
+    }
+    assert_eq!(store.feedback(&key).await.unwrap().len(), 2);
+    let rows = store.quality().await.unwrap();
+    assert_eq!((rows[0].word, rows[0].onset), (Some(FeedbackKind::FaultConfirmed), Some(at(5))));
+}
+
+#[tokio::test]
+async fn an_answer_given_under_a_key_is_never_replaced_and_its_step_not_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for (id, stored) in [("r-1", true), ("r-2", false)] {
+        let mut step = step(release(id));
+        step.answer = Some(KeptAnswer { key: "k".into(), digest: id.into(), answer: "{}".into() });
+        assert_eq!(store.record(step).await.is_ok(), stored);
+    }
+    assert_eq!(store.watched().await.unwrap().len(), 1);
+    assert_eq!(store.answer("k").await.unwrap().unwrap().digest, "r-1");
+}
+
+#[tokio::test]
+async fn releases_are_listed_newest_first_by_application_and_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for (i, id) in ["r-1", "r-2", "r-3"].iter().enumerate() {
+        let mut one = release(id);
+        one.order.started_at = at(i as i64);
+        one.ended_at = (i == 0).then(|| at(100));
+        store.record(step(one)).await.unwrap();
+    }
+    let ids = async |filter: ReleaseFilter| {
+        let all = store.releases(&filter).await.unwrap();
+        all.iter().map(|r| r.order.id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(ReleaseFilter::default()).await, ["r-3", "r-2", "r-1"]);
+    assert_eq!(ids(ReleaseFilter { watched: Some(false), ..Default::default() }).await, ["r-1"]);
+    assert_eq!(
+        ids(ReleaseFilter { watched: Some(true), limit: Some(1), ..Default::default() }).await,
+        ["r-3"]
+    );
+    assert_eq!(ids(ReleaseFilter { before: Some(at(1)), ..Default::default() }).await, ["r-1"]);
+    let other = ApplicationName::new("other").unwrap();
+    assert!(ids(ReleaseFilter { application: Some(other), ..Default::default() }).await.is_empty());
+}
+
+#[tokio::test]
+async fn samples_survive_a_restart_and_are_forgotten_by_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = ApplicationName::new("shop").unwrap();
+    let scrape = |seconds: i64, value: f64| Scrape {
+        instance: InstanceId::new("a:1").unwrap(),
+        at: at(seconds),
+        outcome: ScrapeOutcome::Complete,
+        samples: vec![Sample {
+            series: Arc::new(SeriesKey::new("requests_total", [("code", "500"), ("path", "/a\"b")])),
+            value,
+        }],
+        families: Arc::new([]),
+    };
+    {
+        let store = open(folder.path()).await;
+        store.append_samples(&shop, &[scrape(0, 1.0), scrape(10, 2.0)]).await.unwrap();
+        std::mem::forget(store);
+    }
+    let store = open(folder.path()).await;
+    store.append_samples(&shop, &[scrape(20, 3.0)]).await.unwrap();
+    let read = store.samples(&shop, at(5), at(30)).await.unwrap();
+    assert_eq!(read.iter().map(|s| s.samples[0].value).collect::<Vec<_>>(), [2.0, 3.0]);
+    assert_eq!(read[0].samples[0].series.label("path"), Some("/a\"b"));
+    assert_eq!(store.forget_samples(&shop, at(15)).await.unwrap(), 1);
+    assert_eq!(store.samples(&shop, at(0), at(30)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_without_room_says_so_and_goes_on_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+    let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + 2));
+    sqlx::query(limit).execute(&store.writer).await.unwrap();
+    let mut large = release("r-1");
+    large.snapshot = Some("x".repeat(100_000));
+    let error = store.record(step(large.clone())).await.unwrap_err();
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    sqlx::query("PRAGMA max_page_count = 1000000").execute(&store.writer).await.unwrap();
+    store.record(step(large)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_does_not_exist_is_an_error_that_says_what_was_being_done() {
+    let error = SqlStore::open(Path::new("/nonexistent/folder/guardian.db")).await.err().unwrap();
+    assert!(error.to_string().contains("opening it"), "{error}");
+}
+
+#[tokio::test]
+async fn facts_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    assert_eq!(store.fact("halt").await.unwrap(), None);
+    for value in ["on", "off"] {
+        store.set_fact("halt", value).await.unwrap();
+    }
+    assert_eq!(store.fact("halt").await.unwrap().as_deref(), Some("off"));
+}
