@@ -1,0 +1,183 @@
+//! Delivers commands: one task each, the newest of a release replaces the
+//! ones before it, nothing is sent while all commands are halted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use crate::adapters::guardian::{CommandRecord, EventKind, HaltState};
+use crate::adapters::release_system::{
+    Attempt, Breaker, BreakerState, CommandOrder, Delivery, Next, ReadBack, ReleaseSystem,
+};
+use crate::adapters::telemetry::{TargetLabels, WhatLabels};
+use crate::domain::{CommandId, ReleaseKey};
+use crate::guard::Settlement;
+
+use super::actor::Call;
+use super::shared::Shared;
+
+/// Where an actor hears how its commands ended.
+pub(super) type Settled = mpsc::Sender<Call>;
+
+/// Delivers the commands of all applications.
+pub(super) struct Couriers {
+    shared: Arc<Shared>,
+    halt: watch::Receiver<HaltState>,
+    breakers: Mutex<HashMap<String, Breaker>>,
+    under_way: Mutex<HashMap<ReleaseKey, (CommandId, AbortHandle)>>,
+}
+
+impl Couriers {
+    pub(super) fn new(shared: Arc<Shared>, halt: watch::Receiver<HaltState>) -> Self {
+        Self { shared, halt, breakers: Mutex::default(), under_way: Mutex::default() }
+    }
+
+    /// Begins to deliver a command. Returns the command of the same release
+    /// that it replaces, if that was still under way.
+    pub(super) fn send(
+        self: &Arc<Self>,
+        order: CommandOrder,
+        system: Option<Arc<dyn ReleaseSystem>>,
+        settled: Settled,
+    ) -> Option<CommandId> {
+        let (release, id) = (order.command.release.clone(), order.command.id.clone());
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if under_way.get(&release).is_some_and(|(current, task)| *current == id && !task.is_finished()) {
+            return None;
+        }
+        let courier = self.clone();
+        let task = tokio::spawn(async move {
+            let settlement = match system {
+                Some(system) => courier.deliver(&order, system.as_ref()).await,
+                None => courier.leave_to_the_gate(&order).await,
+            };
+            let command = order.command.id.clone();
+            // The actor is gone only when the daemon stops; the command is
+            // still stored as not settled and is taken up at the next start.
+            let _ = settled.send(Call::Settled { command, settlement }).await;
+        });
+        let (replaced, old) = under_way.insert(release, (id, task.abort_handle()))?;
+        if old.is_finished() {
+            return None;
+        }
+        old.abort();
+        Some(replaced)
+    }
+
+    /// Ends all deliveries; what was not settled is taken up at the next start.
+    pub(super) fn stop(&self) {
+        for (_, task) in self.under_way.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            task.abort();
+        }
+    }
+
+    /// Targets that are being spared, as sentences.
+    pub(super) fn troubles(&self, target: &str) -> Option<String> {
+        let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        match breakers.get(target)?.state() {
+            BreakerState::Closed => None,
+            BreakerState::Open { until } => {
+                Some(format!("release system {target} failed several times in a row; next attempt at {until}"))
+            }
+            BreakerState::Trying { .. } => {
+                Some(format!("release system {target} failed several times in a row; it is being tried"))
+            }
+        }
+    }
+
+    async fn leave_to_the_gate(&self, order: &CommandOrder) -> Settlement {
+        self.note(order, "no release system is configured: the gate tells the pipeline that asks").await;
+        Settlement::Confirmed { read_back: false }
+    }
+
+    async fn deliver(&self, order: &CommandOrder, system: &dyn ReleaseSystem) -> Settlement {
+        let kind = order.command.kind;
+        if !system.can(kind) {
+            let reason = format!("the settings of the release system say not how to {}", kind.word());
+            return Settlement::Refused { reason };
+        }
+        let interval = system.read_back_interval(kind);
+        let mut delivery = Delivery::new(self.shared.now(), order.command.deadline, interval);
+        let mut halt = self.halt.clone();
+        loop {
+            let now = self.shared.now();
+            match delivery.next(now) {
+                Next::Settle(settlement) => return settlement,
+                Next::Wait(until) => {
+                    let wait = until.since(now).max(Duration::from_millis(1));
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        _ = halt.changed() => {}
+                    }
+                }
+                Next::Attempt if halt.borrow_and_update().on => {
+                    // Asked again when the halt ends or the deadline comes.
+                    delivery.spared_until(now + Duration::from_millis(500));
+                }
+                Next::Attempt => match self.admit(system.target()) {
+                    Err(until) => delivery.spared_until(until),
+                    Ok(()) => {
+                        let attempt = system.attempt(order, now).await;
+                        self.after_attempt(order, system.target(), &attempt).await;
+                        delivery.attempted(self.shared.now(), attempt, rand::random());
+                    }
+                },
+                Next::ReadBack => {
+                    let read = system.read_back(order, now).await;
+                    match &read {
+                        ReadBack::Done => self.note(order, "read back: done").await,
+                        ReadBack::NotYet { state } => tracing::debug!(command = %order.command.id, state, "not done yet"),
+                        ReadBack::Unknown { reason } => {
+                            self.note(order, &format!("could not be read back: {reason}")).await;
+                        }
+                    }
+                    delivery.read(self.shared.now(), read);
+                }
+            }
+        }
+    }
+
+    fn admit(&self, target: &str) -> Result<(), crate::domain::Timestamp> {
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        breakers.entry(target.to_owned()).or_default().admit(self.shared.now())
+    }
+
+    async fn after_attempt(&self, order: &CommandOrder, target: &str, attempt: &Attempt) {
+        let (what, text) = match attempt {
+            Attempt::Taken { answer } => ("taken", answer.clone()),
+            Attempt::Refused { reason } => ("refused", reason.clone()),
+            Attempt::Failed { reason, .. } => ("failed", reason.clone()),
+        };
+        {
+            let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+            let breaker = breakers.entry(target.to_owned()).or_default();
+            match attempt {
+                Attempt::Taken { .. } | Attempt::Refused { .. } => breaker.answered(),
+                Attempt::Failed { .. } => breaker.failed(self.shared.now()),
+            }
+            let open = i64::from(breaker.state() != BreakerState::Closed);
+            let labels = TargetLabels { target: target.to_owned() };
+            self.shared.metrics.breaker_open.get_or_create(&labels).set(open);
+        }
+        self.shared.metrics.attempts.get_or_create(&WhatLabels { what }).inc();
+        tracing::info!(command = %order.command.id, release = %order.command.release, what, %text, "attempt to deliver a command");
+        self.note(order, &text).await;
+    }
+
+    async fn note(&self, order: &CommandOrder, text: &str) {
+        let id = &order.command.id;
+        // The delivery goes on without its note: the store's trouble is
+        // logged and shown, and the fault is still there.
+        let _ = self.shared.stored("note_attempt", self.shared.store.note_attempt(id, self.shared.now(), text)).await;
+        let record = CommandRecord {
+            command: order.command.clone(),
+            settlement: None,
+            settled_at: None,
+            attempts: vec![crate::adapters::guardian::CommandAttempt { at: self.shared.now(), result: text.to_owned() }],
+        };
+        self.shared.publish(&order.command.release, EventKind::Command { record: Box::new(record) });
+    }
+}
