@@ -4,6 +4,7 @@
 mod ids;
 mod release;
 mod sample;
+mod selector;
 mod series;
 mod time;
 
@@ -13,5 +14,6 @@ pub use release::{
     ReleaseOrder,
 };
 pub use sample::{MetricFamily, MetricKind, Sample, Scrape, ScrapeFailure, ScrapeOutcome};
+pub use selector::{InvalidSelector, Matcher, Relation, Selector};
 pub use series::{InvalidSeries, SeriesKey};
 pub use time::{InvalidTimestamp, Timestamp};

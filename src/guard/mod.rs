@@ -5,6 +5,7 @@ mod command;
 mod decision;
 pub mod engine;
 mod episode;
+pub mod freeze;
 pub mod policy;
 
 pub use command::{Command, CommandKind, Settlement};
