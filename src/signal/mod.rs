@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod counter;
+pub mod exposition;
 mod kind;
 mod names;
 mod observe;
