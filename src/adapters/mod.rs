@@ -3,7 +3,7 @@
 
 pub mod guardian;
 pub mod recording;
-pub mod standard_webhooks;
 pub mod release_system;
+pub mod standard_webhooks;
 pub mod store;
 pub mod telemetry;

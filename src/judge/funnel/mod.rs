@@ -26,6 +26,9 @@ const SCREENED_SHARE: f64 = 0.35;
 /// windows show.
 const FULL_EVERY: u64 = 6;
 
+/// Error ratios below it may be the time-outs of a slow start.
+const SMALL_ERROR_RATIO: f64 = 0.03;
+
 /// One signal that is judged, with its history.
 struct Judged {
     id: SignalId,
@@ -163,6 +166,7 @@ impl Funnel {
                 }
             }
         }
+        excuse_slow_starts(&mut graded, catalogue);
         graded.sort_by(|a, b| b.grade.cmp(&a.grade).then(b.shift.margin.total_cmp(&a.shift.margin)));
         graded
     }
@@ -225,6 +229,30 @@ impl Funnel {
             .map(|i| look.to - look.ready[i])
             .max()
             .unwrap_or(0)
+    }
+}
+
+/// A process that is still slow works harder and times out a few of its
+/// calls: both wait until the slowness has faded or proved to stay.
+fn excuse_slow_starts(graded: &mut [Graded], catalogue: &crate::signal::Catalogue) {
+    let slow_start = graded.iter().any(|g| {
+        catalogue.signal(g.shift.signal).class == SignalClass::Latency
+            && g.shift.fading
+            && g.shift.margin >= 1.0
+    });
+    if !slow_start {
+        return;
+    }
+    for g in graded.iter_mut().filter(|g| g.grade == Grade::Failing) {
+        let def = catalogue.signal(g.shift.signal);
+        let few_errors = matches!(def.class, SignalClass::Errors | SignalClass::Logs)
+            && !g.shift.is_new
+            && g.shift.values[1].is_some_and(|after| after < SMALL_ERROR_RATIO);
+        let busy = def.class == SignalClass::Saturation && def.warms && !def.fills && g.shift.change < 1.4;
+        if few_errors || busy {
+            g.grade = Grade::Suspect;
+            g.held_back = Some("the young processes are still slow, and that still fades");
+        }
     }
 }
 

@@ -22,7 +22,13 @@ const NOISE_FLOOR: f64 = 0.01;
 const WARM_UP: Duration = Duration::from_secs(600);
 
 /// A decay slower than this is no warm-up that is over within `WARM_UP`.
-const WARM_UP_DECAY: Duration = Duration::from_secs(240);
+const WARM_UP_DECAY: Duration = Duration::from_secs(400);
+
+/// Machines released within this were released together.
+const SAME_COHORT: Duration = Duration::from_secs(45);
+
+/// From this age on, a machine that shows nothing is believed to be well.
+const CALM_AGE: Duration = Duration::from_secs(180);
 
 /// Youngest age at which a warming signal is judged at all.
 const WARM_AGE_MIN: Duration = Duration::from_secs(25);
@@ -177,7 +183,7 @@ impl Look<'_> {
         }
         let mut best = best?;
         best.since = if since < self.to { since } else { self.to - best.steps };
-        if best.margin >= 0.5 && def.warms {
+        if best.margin >= 0.5 && !def.error_kind && !def.fills {
             self.judge_fading(id, def, baseline, &mut best);
         }
         Some(best)
@@ -257,6 +263,9 @@ impl Look<'_> {
             margin = margin.min(tail.max(1e-300).ln() / self.budget.tail.ln());
         }
         margin = margin.min(breadth / 0.5);
+        if self.went_away(baseline, changes, window, &released, sign, effective) {
+            margin = margin.min(0.9);
+        }
         Some(Shift {
             signal: id,
             steps: WINDOWS[window],
@@ -277,6 +286,23 @@ impl Look<'_> {
             upward,
             values,
         })
+    }
+
+    /// Whether the newest third of a long window no longer shows the change:
+    /// it was, and is over. Where that third is too noisy to tell, it is not.
+    fn went_away(
+        &self,
+        baseline: &Baseline,
+        changes: &Changes,
+        window: usize,
+        released: &[bool],
+        sign: f64,
+        effective: f64,
+    ) -> bool {
+        let Some(recent) = WINDOWS.iter().rposition(|w| *w * 3 <= WINDOWS[window]) else { return false };
+        let difference = sign * contrast(&changes.change[recent], released, &mut Vec::new());
+        let noise = baseline.noise[recent].hypot(NOISE_FLOOR);
+        difference.is_finite() && difference + noise < 0.5 * effective && noise < 0.35 * effective
     }
 
     /// Standard deviation of the group difference: from pseudo-releases, from
@@ -360,42 +386,66 @@ impl Look<'_> {
         youngest as f64 * self.observation.window.step().as_secs_f64()
     }
 
-    /// Whether a change on young processes is a warm-up that fades. It is a
-    /// fault only where a decay that ends in time can be excluded.
+    /// Whether a change on young processes is a warm-up that fades. Machines
+    /// that were released together are compared at the same age. For signals
+    /// that warm, a fault is believed only where a decay that ends in time can
+    /// be excluded; for the others only a decay that is seen is one.
     fn judge_fading(&self, id: SignalId, def: &SignalDef, baseline: &Baseline, shift: &mut Shift) {
-        let age = shift.age_seconds;
-        if age >= WARM_UP.as_secs_f64() {
-            return;
-        }
         let step_seconds = self.observation.window.step().as_secs_f64();
-        if age < WARM_AGE_MIN.as_secs_f64().max(2.0 * step_seconds) {
-            shift.fading = true;
-            return;
-        }
-        let oldest = (0..self.ready.len())
-            .filter(|i| self.is_released(*i))
-            .map(|i| self.ready[i])
-            .min()
-            .unwrap_or(self.to);
-        let half = ((self.to - oldest) / 2).max(1);
-        let (early, late) = (
-            self.difference_over(id, def, baseline, self.to - 2 * half, self.to - half),
-            self.difference_over(id, def, baseline, self.to - half, self.to),
-        );
         let sign = if shift.upward { 1.0 } else { -1.0 };
-        let (early, late) = (sign * early, sign * late);
-        if !early.is_finite() || !late.is_finite() || early <= 0.0 {
-            return;
+        let mut cohorts: Vec<(Step, Vec<usize>)> = Vec::new();
+        for (index, ready) in self.ready.iter().enumerate() {
+            if !self.is_released(index) || *ready >= self.to {
+                continue;
+            }
+            let together = (SAME_COHORT.as_secs_f64() / step_seconds).ceil() as Step;
+            match cohorts.iter_mut().find(|(first, _)| (first - ready).abs() <= together) {
+                Some((first, members)) => {
+                    *first = (*first).max(*ready);
+                    members.push(index);
+                }
+                None => cohorts.push((*ready, vec![index])),
+            }
         }
-        let window = WINDOWS.iter().rposition(|w| *w <= half).unwrap_or(0);
-        let noise =
-            (shift.change / shift.score.max(1e-9)).min(baseline.noise[window].hypot(NOISE_FLOOR) * 1.2);
-        let ratio = late / early;
-        shift.steadiness = ratio.clamp(0.0, 3.0);
-        let uncertainty = 1.5 * noise / early * std::f64::consts::SQRT_2;
-        let decayed = (-(half as f64) * step_seconds / WARM_UP_DECAY.as_secs_f64()).exp();
-        let huge = late > 1.4 && age > 90.0;
-        shift.fading = ratio - uncertainty < decayed && !huge;
+        cohorts.sort_by_key(|(ready, _)| *ready);
+        let mut steady = false;
+        let mut oldest_shown = None;
+        let mut calm_elder = false;
+        for (ready, members) in &cohorts {
+            let age = (self.to - ready) as f64 * step_seconds;
+            let half = ((self.to - ready) / 2).max(1);
+            let early =
+                sign * self.difference_over(id, def, baseline, self.to - 2 * half, self.to - half, members);
+            let late = sign * self.difference_over(id, def, baseline, self.to - half, self.to, members);
+            let shows = late >= 0.4 * shift.change;
+            if !shows {
+                // Older machines that are well again show what becomes of the young.
+                calm_elder |= age >= CALM_AGE.as_secs_f64() && oldest_shown.is_none();
+                continue;
+            }
+            let window = WINDOWS.iter().rposition(|w| *w <= half).unwrap_or(0);
+            let group_share = (shift.judged as f64 / members.len() as f64).sqrt();
+            let noise = baseline.noise[window].min(shift.change / shift.score.max(1e-9)).hypot(NOISE_FLOOR)
+                * group_share;
+            let ratio = if early > 0.0 { late / early } else { 3.0 };
+            if oldest_shown.is_none() {
+                oldest_shown = Some(age);
+                shift.steadiness = ratio.clamp(0.0, 3.0);
+            }
+            let old = age >= WARM_UP.as_secs_f64();
+            let uncertainty = 1.5 * noise / early.max(1e-9) * std::f64::consts::SQRT_2;
+            let decayed = (-(half as f64) * step_seconds / WARM_UP_DECAY.as_secs_f64()).exp();
+            let fades = if def.warms {
+                let young = age < WARM_AGE_MIN.as_secs_f64().max(2.0 * step_seconds);
+                let huge = late > 1.4 && age > 90.0;
+                young || (ratio - uncertainty < decayed && !huge)
+            } else {
+                ratio < decayed.min(0.85) && early > 0.0
+            };
+            steady |= old || !fades;
+        }
+        let eldest = oldest_shown.unwrap_or(0.0);
+        shift.fading = !steady || (calm_elder && def.warms && eldest < WARM_UP.as_secs_f64());
     }
 
     fn difference_over(
@@ -405,25 +455,25 @@ impl Look<'_> {
         baseline: &Baseline,
         from: Step,
         to: Step,
+        of: &[usize],
     ) -> f64 {
         let members = &self.observation.groups.members;
-        let released: Vec<bool> = (0..members.len()).map(|i| self.is_released(i)).collect();
-        let change: Vec<f64> = members
-            .iter()
-            .enumerate()
-            .map(|(index, member)| {
-                let Some(cells) = self.observation.cells(id, def, member, baseline.bound) else {
-                    return f64::NAN;
-                };
-                let from = from.max(self.ready[index]);
-                if from >= to {
-                    return f64::NAN;
-                }
-                let (num, den) = baseline.sums(&cells, from, to);
-                if den > 0.0 { baseline.scale.of_value(num / den) - baseline.base[index] } else { f64::NAN }
-            })
-            .collect();
-        contrast(&change, &released, &mut Vec::new())
+        let change_of = |index: usize| {
+            let Some(cells) = self.observation.cells(id, def, &members[index], baseline.bound) else {
+                return f64::NAN;
+            };
+            let from = from.max(self.ready[index]);
+            if from >= to {
+                return f64::NAN;
+            }
+            let (num, den) = baseline.sums(&cells, from, to);
+            if den > 0.0 { baseline.scale.of_value(num / den) - baseline.base[index] } else { f64::NAN }
+        };
+        let release = mean(of.iter().map(|index| change_of(*index)));
+        let mut reference: Vec<f64> =
+            (0..members.len()).filter(|i| !self.is_released(*i)).map(change_of).collect();
+        let reference = median(&mut reference);
+        release - if reference.is_finite() { reference } else { 0.0 }
     }
 
     /// The slope of the release group's recent change against its slope since
@@ -438,8 +488,10 @@ impl Look<'_> {
         if third < 2 {
             return f64::NAN;
         }
-        let at =
-            |k: Step| self.difference_over(id, def, baseline, self.to - (k + 1) * third, self.to - k * third);
+        let released: Vec<usize> = (0..self.ready.len()).filter(|i| self.is_released(*i)).collect();
+        let at = |k: Step| {
+            self.difference_over(id, def, baseline, self.to - (k + 1) * third, self.to - k * third, &released)
+        };
         let (last, previous, first) = (at(0), at(1), at(3));
         if !(last - first).is_finite() || last <= first {
             return 0.0;
