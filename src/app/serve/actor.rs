@@ -1,0 +1,545 @@
+//! One application: its engine, its release, its samples. A task of its own,
+//! so that a panic or a slow step of one application stops no other.
+//!
+//! Order of everything: what an input changed is stored in one transaction,
+//! then commands are sent, then people and pages are told. If it cannot be
+//! stored the engine's episode is put back, nothing is sent, and the next look
+//! decides again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use crate::adapters::guardian::{AuditLine, Caller, EventKind, EvidenceSeries, GuardianError};
+use crate::adapters::release_system::{CommandOrder, ReleaseSystem};
+use crate::adapters::store::{KeptAnswer, Step, StoreError, StoredRelease};
+use crate::domain::{ApplicationName, CommandId, InstanceId, ReleaseKey, ReleaseOrder, Scrape};
+use crate::guard::engine::{Effect, Engine, EngineSettings, Input, Phase, Refusal};
+use crate::guard::episode::EpisodeSnapshot;
+use crate::guard::{Command, Decision, Settlement};
+
+use super::courier::Couriers;
+use super::gate::GateFacts;
+use super::keeper::Keeper;
+use super::record;
+use super::recorder::Recorder;
+use super::shared::Shared;
+
+/// Calls that wait for an actor.
+pub(super) const CALLS_MAX: usize = 256;
+/// Scrapes that wait for an actor; more are shed, and said to be.
+pub(super) const SCRAPES_MAX: usize = 4_096;
+/// How often time passes for an engine.
+const TICK: Duration = Duration::from_secs(1);
+/// How often charts are brought up to date while nothing is decided.
+const CHARTS_EVERY: Duration = Duration::from_secs(60);
+
+/// One application as the settings, or its targets, describe it.
+#[derive(Clone)]
+pub(super) struct ApplicationSpec {
+    pub(super) name: ApplicationName,
+    pub(super) engine: EngineSettings,
+    pub(super) system: Option<Arc<dyn ReleaseSystem>>,
+    pub(super) configured: bool,
+}
+
+/// What is asked of an actor.
+pub(super) enum Call {
+    /// Something that changes the release.
+    Change(Box<Change>),
+    /// A command ended.
+    Settled {
+        /// Which.
+        command: CommandId,
+        /// How.
+        settlement: Settlement,
+    },
+    /// Other settings are in force.
+    Reconfigure(Box<ApplicationSpec>),
+    /// The charts as they are now.
+    Charts(oneshot::Sender<Vec<EvidenceSeries>>),
+    /// The daemon stops: what is in memory is stored.
+    Stop(oneshot::Sender<()>),
+}
+
+/// Something that changes a release.
+pub(super) struct Change {
+    pub(super) caller: Caller,
+    /// Which release; none for an alert, which is for whatever is watched.
+    pub(super) release: Option<ReleaseKey>,
+    pub(super) input: Input,
+    /// As the audit says it.
+    pub(super) what: String,
+    /// Of the request, for its idempotency key.
+    pub(super) digest: String,
+    pub(super) reply: oneshot::Sender<Result<Done, GuardianError>>,
+}
+
+/// The answer to a change; stored under its idempotency key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Done {
+    pub(super) phase: Option<Phase>,
+    pub(super) changed: bool,
+    pub(super) text: String,
+}
+
+/// What is seen of an actor without asking it.
+#[derive(Clone, Default)]
+pub(super) struct View {
+    /// The release that is watched.
+    pub(super) release: Option<Arc<StoredRelease>>,
+    pub(super) facts: Option<GateFacts>,
+    pub(super) instances: Vec<InstanceId>,
+    pub(super) instances_up: u32,
+}
+
+/// An actor's queues. They outlive an actor that panicked.
+pub(super) struct Inbox {
+    pub(super) calls: mpsc::Receiver<Call>,
+    pub(super) scrapes: mpsc::Receiver<Scrape>,
+}
+
+/// What all actors are given.
+#[derive(Clone)]
+pub(super) struct Means {
+    pub(super) shared: Arc<Shared>,
+    pub(super) couriers: Arc<Couriers>,
+    pub(super) recorder: Recorder,
+}
+
+pub(super) struct Actor {
+    pub(super) spec: ApplicationSpec,
+    pub(super) means: Means,
+    pub(super) engine: Engine,
+    /// The watched release as it was last stored.
+    pub(super) release: Option<StoredRelease>,
+    pub(super) keeper: Keeper,
+    pub(super) charts: record::Charts,
+    charts_at: Instant,
+    view: watch::Sender<View>,
+    pub(super) calls: mpsc::Sender<Call>,
+}
+
+/// Why an actor ended.
+pub(super) enum End {
+    /// It was told to.
+    Stopped,
+    /// The store failed while it began; it is to be begun again.
+    Store(StoreError),
+}
+
+/// What a change carries besides its input.
+#[derive(Default)]
+struct Extra {
+    audit: Option<AuditLine>,
+    kept: Option<(String, String)>,
+    settled: Option<(CommandId, Settlement)>,
+    text: String,
+}
+
+impl Actor {
+    /// Restores what is stored, then works until it is told to stop.
+    pub(super) async fn run(
+        spec: ApplicationSpec,
+        means: Means,
+        inbox: Arc<Mutex<Inbox>>,
+        calls: mpsc::Sender<Call>,
+        view: watch::Sender<View>,
+    ) -> End {
+        let mut inbox = inbox.lock().await;
+        let mut actor = Self {
+            engine: Engine::new(spec.engine.clone()),
+            keeper: Keeper::new(spec.name.clone(), means.shared.clone()),
+            spec,
+            means,
+            release: None,
+            charts: record::Charts::default(),
+            charts_at: Instant::now(),
+            view,
+            calls,
+        };
+        if let Err(error) = actor.restore().await {
+            return End::Store(error);
+        }
+        actor.show();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let Inbox { calls, scrapes } = &mut *inbox;
+            // Calls before scrapes: a person's word does not wait behind data.
+            tokio::select! {
+                biased;
+                Some(call) = calls.recv() => {
+                    if let Call::Stop(done) = call {
+                        actor.keeper.flush().await;
+                        let _ = done.send(());
+                        return End::Stopped;
+                    }
+                    actor.answer(call).await;
+                }
+                _ = tick.tick() => actor.tick().await,
+                Some(scrape) = scrapes.recv() => actor.take(scrape).await,
+                else => return End::Stopped,
+            }
+        }
+    }
+
+    async fn answer(&mut self, call: Call) {
+        match call {
+            Call::Change(change) => {
+                let Change { caller, release, input, what, digest, reply } = *change;
+                let result = self.change(caller, release, input, what, digest).await;
+                // A caller that went away gets the same answer by its key.
+                let _ = reply.send(result);
+            }
+            Call::Settled { command, settlement } => self.settled(command, settlement).await,
+            Call::Reconfigure(spec) => {
+                self.engine.reconfigure(spec.engine.clone());
+                self.spec = *spec;
+                self.show();
+            }
+            Call::Charts(reply) => {
+                self.refresh_charts();
+                let _ = reply.send(self.charts.series());
+            }
+            Call::Stop(done) => {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        if self.engine.snapshot().is_some() && self.charts_at.elapsed() >= CHARTS_EVERY {
+            self.refresh_charts();
+        }
+        self.attempt(Input::Tick).await;
+        self.keeper.tick(self.engine.snapshot()).await;
+    }
+
+    async fn take(&mut self, scrape: Scrape) {
+        self.keeper.take(scrape.clone());
+        self.attempt(Input::Scrape(scrape)).await;
+    }
+
+    /// An input that nobody waits for. A failure of the store was logged and
+    /// counted, and the episode put back: the next look decides again.
+    async fn attempt(&mut self, input: Input) {
+        let _ = self.apply(input, Extra::default()).await;
+    }
+
+    async fn settled(&mut self, command: CommandId, settlement: Settlement) {
+        self.refresh_charts();
+        let outstanding = self.engine.snapshot().and_then(|s| s.outstanding.clone());
+        record::count_settlement(&self.means.shared.metrics, &self.spec.name, outstanding.as_ref(), &settlement);
+        let ours = outstanding.is_some_and(|c| c.id == command);
+        loop {
+            let result = if ours {
+                let extra = Extra { settled: Some((command.clone(), settlement.clone())), ..Extra::default() };
+                let input = Input::Settled { command: command.clone(), settlement: settlement.clone() };
+                self.apply(input, extra).await.map(drop)
+            } else {
+                let store = &self.means.shared.store;
+                let now = self.means.shared.now();
+                let work = store.settle(&command, &settlement, now);
+                self.means.shared.stored("settle", work).await.map_err(GuardianError::from)
+            };
+            if result.is_ok() {
+                return;
+            }
+            // It is not known twice: wait for the store, the scrapes queue up.
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    async fn change(
+        &mut self,
+        caller: Caller,
+        release: Option<ReleaseKey>,
+        input: Input,
+        what: String,
+        digest: String,
+    ) -> Result<Done, GuardianError> {
+        let kept = caller.idempotency_key.as_ref().map(|key| format!("{}\n{key}", caller.who));
+        if let Some(key) = &kept {
+            let work = self.means.shared.store.answer(key);
+            if let Some(answer) = self.means.shared.stored("answer", work).await? {
+                return given_before(&answer, &digest);
+            }
+        }
+        if let Some(key) = &release
+            && let Some(done) = self.check_release(key, &input).await?
+        {
+            return Ok(done);
+        }
+        let text = what.clone();
+        let audit = AuditLine { at: self.means.shared.now(), who: caller.who, text: what };
+        let begins = matches!(input, Input::Begin(_));
+        if matches!(input, Input::Cancel) {
+            self.refresh_charts();
+        }
+        let extra =
+            Extra { audit: Some(audit), kept: kept.map(|key| (key, digest)), settled: None, text };
+        let done = self.apply(input, extra).await?;
+        if begins {
+            // What was seen before the release survives a kill from now on.
+            self.keeper.flush().await;
+        }
+        Ok(done)
+    }
+
+    /// Whether the release is the one that is watched, or may begin.
+    async fn check_release(&self, key: &ReleaseKey, input: &Input) -> Result<Option<Done>, GuardianError> {
+        let watched = self.engine.snapshot().is_some_and(|s| s.key() == *key);
+        let work = self.means.shared.store.release(key);
+        let stored = match (watched, input) {
+            (true, Input::Begin(_)) | (false, _) => self.means.shared.stored("release", work).await?,
+            (true, _) => return Ok(None),
+        };
+        match (input, stored) {
+            (Input::Begin(order), Some(stored)) if same_order(order, &stored.order) => Ok(Some(Done {
+                phase: Some(stored.phase),
+                changed: false,
+                text: "this release was begun before; nothing was done again".to_owned(),
+            })),
+            (Input::Begin(_), Some(_)) => Err(GuardianError::Conflict {
+                reason: format!("release {key} was begun with another order; give the new one an id of its own"),
+            }),
+            (Input::Begin(_), None) => Ok(None),
+            (_, Some(stored)) => Err(GuardianError::Conflict {
+                reason: format!("the watch of release {key} is over: {}", record::word(&stored.phase)),
+            }),
+            (_, None) => Err(GuardianError::no_release(key)),
+        }
+    }
+
+    /// Gives the engine an input, stores what it changed, carries it out.
+    async fn apply(&mut self, input: Input, extra: Extra) -> Result<Done, GuardianError> {
+        let begun = Instant::now();
+        let now = self.means.shared.now();
+        let before = self.engine.snapshot().cloned();
+        let end = ending(&input);
+        let effects = self.engine.handle(now, input).map_err(refusal)?;
+        let verdict = effects.iter().rev().find_map(|e| match e {
+            Effect::Judged(verdict) => Some(verdict.as_ref()),
+            _ => None,
+        });
+        if let (Some(verdict), Some(before)) = (verdict, &before) {
+            record::judged(&self.means.shared, &before.key(), verdict, self.spec.engine.interval);
+            self.charts.note(verdict);
+        }
+        let ended = effects.iter().any(|e| matches!(e, Effect::Ended));
+        let after = self.engine.snapshot().cloned();
+        let mut done = Done { phase: after.as_ref().map(|s| s.phase), changed: true, text: extra.text.clone() };
+        let lasting = effects.iter().any(|e| !matches!(e, Effect::Judged(_)));
+        let must = lasting || extra.audit.is_some() || extra.settled.is_some();
+        let state = after.as_ref().or(before.as_ref());
+        let (Some(state), true) = (state, must) else {
+            self.show_verdict(verdict.cloned());
+            return Ok(done);
+        };
+        let decided: Vec<&Decision> = effects.iter().filter_map(decision_of).collect();
+        if !decided.is_empty() {
+            self.charts.note_decisions(&decided);
+        }
+        let mut release = record::row(self.release.as_ref(), state, &self.spec, &decided, verdict);
+        if let Some((_, Settlement::Confirmed { .. })) = &extra.settled {
+            record::note_rollback(&mut release, before.as_ref());
+        }
+        if ended {
+            release.phase = end;
+            release.ended_at = Some(now);
+            release.snapshot = None;
+            release.order.finished_at.get_or_insert(now);
+            release.evidence = self.charts.series();
+            done.phase = Some(end);
+        }
+        let step = self.step(release, now, &effects, &extra, &done, before.is_none());
+        let phase_before = self.release.as_ref().map(|r| r.phase);
+        let work = self.means.shared.store.record(step.clone());
+        if let Err(error) = self.means.shared.stored("record", work).await {
+            self.put_back(before);
+            return Err(match error {
+                StoreError::Database { source, .. } if is_used_key(&source) => GuardianError::Conflict {
+                    reason: "the idempotency key was used for another request".to_owned(),
+                },
+                other => other.into(),
+            });
+        }
+        self.carry_out(step, phase_before, ended, begun).await;
+        Ok(done)
+    }
+
+    fn step(
+        &self,
+        release: StoredRelease,
+        now: crate::domain::Timestamp,
+        effects: &[Effect],
+        extra: &Extra,
+        done: &Done,
+        is_new: bool,
+    ) -> Step {
+        let mut step = Step {
+            release,
+            at: now,
+            decisions: Vec::new(),
+            commands: Vec::new(),
+            settled: extra.settled.clone(),
+            notices: Vec::new(),
+            audit: extra.audit.iter().cloned().collect(),
+            answer: None,
+        };
+        for effect in effects {
+            match effect {
+                Effect::Decided(decision) => {
+                    step.audit.extend(record::audit_of(decision));
+                    step.decisions.push(decision.as_ref().clone());
+                }
+                Effect::Send(command) => step.commands.push(command.clone()),
+                Effect::Notify(notice) => step.notices.push(notice.clone()),
+                Effect::Judged(_) | Effect::Changed | Effect::Ended => {}
+            }
+        }
+        if let Some((command, settlement)) = &extra.settled {
+            step.audit.push(record::settlement_line(now, command, settlement));
+        }
+        if is_new {
+            step.notices.insert(0, record::begin_notice(&step.release, now));
+        }
+        step.answer = extra.kept.as_ref().and_then(|(key, digest)| {
+            let answer = serde_json::to_string(done).ok()?;
+            Some(KeptAnswer { key: key.clone(), digest: digest.clone(), answer })
+        });
+        step
+    }
+
+    /// The store did not take it: as if the input had not been.
+    fn put_back(&mut self, before: Option<EpisodeSnapshot>) {
+        match before {
+            Some(state) => self.engine.restore(state),
+            None if self.engine.snapshot().is_some() => {
+                // A release that was not stored was never begun.
+                let _ = self.engine.handle(self.means.shared.now(), Input::Cancel);
+            }
+            None => {}
+        }
+    }
+
+    async fn carry_out(&mut self, step: Step, phase_before: Option<Phase>, ended: bool, begun: Instant) {
+        let shared = self.means.shared.clone();
+        let key = step.release.key();
+        for command in &step.commands {
+            let decision = step.decisions.iter().find(|d| d.sequence == command.decision_sequence).cloned();
+            self.send(command.clone(), decision, &step.release);
+            shared.metrics.reaction_seconds.observe(begun.elapsed().as_secs_f64());
+        }
+        record::publish(&shared, &key, &step, phase_before);
+        self.release = (!ended).then_some(step.release);
+        if ended {
+            self.charts = record::Charts::default();
+            self.keeper.flush().await;
+            self.means.recorder.save(key);
+        }
+        self.show();
+    }
+
+    /// Gives a stored command to the couriers.
+    pub(super) fn send(&self, command: Command, decision: Option<Decision>, release: &StoredRelease) {
+        let word = command.kind.word();
+        let order = CommandOrder {
+            url: self.means.shared.url(&command.release),
+            command,
+            version: release.order.version.clone(),
+            previous_version: release.order.previous_version.clone(),
+            decision,
+        };
+        if let Some(replaced) = self.means.couriers.send(order, self.spec.system.clone(), self.calls.clone()) {
+            let settlement = Settlement::Refused { reason: format!("replaced by a later command: {word}") };
+            // A full queue loses only this note; a restart settles it as well.
+            let _ = self.calls.try_send(Call::Settled { command: replaced, settlement });
+        }
+    }
+
+    fn refresh_charts(&mut self) {
+        self.charts_at = Instant::now();
+        if let Some(state) = self.engine.snapshot() {
+            let from = state.order.started_at - self.means.shared.before().min(self.spec.engine.history);
+            self.charts.refresh(&self.engine, from, self.means.shared.now());
+        }
+    }
+
+    fn show_verdict(&mut self, verdict: Option<crate::judge::Verdict>) {
+        if let (Some(release), Some(verdict)) = (&mut self.release, verdict) {
+            release.verdict = Some(verdict);
+            self.show();
+        }
+    }
+
+    pub(super) fn show(&self) {
+        let policy = &self.spec.engine.policy;
+        let facts = self.engine.snapshot().map(|state| GateFacts {
+            looks: state.outcomes.len(),
+            looks_wanted: policy.checks.max(1) as usize,
+            blind: state.blind_told,
+            when_blind: policy.when_blind,
+        });
+        let (instances, instances_up) = self.keeper.instances();
+        let release = self.release.clone().map(Arc::new);
+        self.view.send_replace(View { release, facts, instances, instances_up });
+    }
+}
+
+fn decision_of(effect: &Effect) -> Option<&Decision> {
+    match effect {
+        Effect::Decided(decision) => Some(decision),
+        Effect::Send(_) | Effect::Notify(_) | Effect::Judged(_) | Effect::Changed | Effect::Ended => None,
+    }
+}
+
+/// Where the release stands if this input ends its watch.
+fn ending(input: &Input) -> Phase {
+    match input {
+        Input::Cancel => Phase::Cancelled,
+        Input::Settled { .. } => Phase::RolledBack,
+        Input::Begin(_)
+        | Input::Batch(_)
+        | Input::Finish
+        | Input::Scrape(_)
+        | Input::Alert(_)
+        | Input::Operator { .. }
+        | Input::Tick => Phase::Finished,
+    }
+}
+
+fn refusal(refusal: Refusal) -> GuardianError {
+    match refusal {
+        Refusal::Busy { .. } => GuardianError::Conflict { reason: refusal.to_string() },
+        Refusal::NotWatching => GuardianError::NotFound { what: "a watched release".to_owned() },
+        Refusal::Invalid(problem) => GuardianError::Invalid { field: "release".to_owned(), problem },
+    }
+}
+
+fn is_used_key(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|e| e.is_unique_violation())
+}
+
+/// Orders are the same if they were when they were sent: batches that began
+/// since then do not matter.
+fn same_order(sent: &ReleaseOrder, stored: &ReleaseOrder) -> bool {
+    sent.version == stored.version
+        && sent.previous_version == stored.previous_version
+        && sent.started_at == stored.started_at
+        && sent.reference == stored.reference
+        && sent.batches.iter().all(|b| stored.batches.iter().any(|s| s.instances == b.instances))
+}
+
+fn given_before(answer: &KeptAnswer, digest: &str) -> Result<Done, GuardianError> {
+    if answer.digest != digest {
+        let reason = "the idempotency key was used for another request; use a new key".to_owned();
+        return Err(GuardianError::Conflict { reason });
+    }
+    let done: Done = serde_json::from_str(&answer.answer)
+        .map_err(|e| GuardianError::Unavailable { reason: format!("the answer given before cannot be read: {e}") })?;
+    Ok(Done { changed: false, ..done })
+}
