@@ -1,9 +1,12 @@
 //! The world outside: everything that reads a clock, a file, a socket or the
 //! environment, each behind types of the inner rings.
 
+pub mod clock;
 pub mod guardian;
+pub mod outgoing;
 pub mod recording;
 pub mod release_system;
+pub mod release_systems;
 pub mod standard_webhooks;
 pub mod store;
 pub mod telemetry;

@@ -3,3 +3,4 @@
 pub mod figures;
 pub mod guardian;
 pub mod replay;
+pub mod serve;

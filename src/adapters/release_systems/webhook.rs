@@ -17,7 +17,7 @@ use crate::adapters::standard_webhooks::{
     ID_HEADER, InvalidKey, SIGNATURE_HEADER, SigningKey, TIMESTAMP_HEADER, sign, timestamp_seconds,
 };
 use crate::config::{
-    BodyTest, HeaderValue, HttpRequest, SecretError, Surroundings, SuccessTest, WebhookSystem,
+    BodyTest, HeaderValue, HttpRequest, SecretError, SuccessTest, Surroundings, WebhookSystem,
 };
 use crate::domain::Timestamp;
 use crate::guard::CommandKind;
@@ -146,10 +146,16 @@ impl Webhook {
     }
 
     /// Writes the request out; the error is a sentence.
-    fn outgoing(&self, prepared: &Prepared, order: &CommandOrder, now: Timestamp) -> Result<Outgoing, String> {
+    fn outgoing(
+        &self,
+        prepared: &Prepared,
+        order: &CommandOrder,
+        now: Timestamp,
+    ) -> Result<Outgoing, String> {
         let values = context(order);
         let url = self.templates.render(&format!("{}.url", prepared.name), &values)?;
-        let url = url::Url::parse(&url).map_err(|e| format!("the address {url:?} made by its template: {e}"))?;
+        let url =
+            url::Url::parse(&url).map_err(|e| format!("the address {url:?} made by its template: {e}"))?;
         let with_body = !matches!(prepared.method, Method::GET | Method::DELETE) || prepared.has_body;
         let body = match (with_body, prepared.has_body) {
             (false, _) => None,

@@ -187,6 +187,13 @@ pub trait Store: Send + Sync + 'static {
     async fn record(&self, step: Step) -> Result<(), StoreError>;
     /// Notes an attempt to deliver a command.
     async fn note_attempt(&self, command: &CommandId, at: Timestamp, result: &str) -> Result<(), StoreError>;
+    /// Notes how a command ended that no watched release waits for any more.
+    async fn settle(
+        &self,
+        command: &CommandId,
+        settlement: &Settlement,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
     /// Releases whose watch is not over.
     async fn watched(&self) -> Result<Vec<StoredRelease>, StoreError>;
     /// Commands that have not settled, oldest first.

@@ -12,9 +12,10 @@ use sqlx::{AnyPool, Executor};
 use tokio::sync::Mutex;
 
 use crate::domain::{ApplicationName, CommandId, Feedback, ReleaseKey, Scrape, Timestamp};
-use crate::guard::{Command, Decision};
+use crate::guard::{Command, Decision, Settlement};
 
 use super::chunk::SeriesNumbers;
+use super::write::settle_command;
 use super::{
     AuditLine, CommandRecord, KeptAnswer, PendingNotice, QualityRow, ReleaseFilter, Step, Store, StoreError,
     StoredRelease,
@@ -119,6 +120,18 @@ impl Store for SqlStore {
     }
     async fn note_attempt(&self, command: &CommandId, at: Timestamp, result: &str) -> Result<(), StoreError> {
         self.write_attempt(command, at, result).await.map_err(|e| classify("storing an attempt", e))
+    }
+    async fn settle(
+        &self,
+        command: &CommandId,
+        settlement: &Settlement,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut connection =
+            self.writer.acquire().await.map_err(|e| classify("storing how a command ended", e))?;
+        settle_command(&mut connection, command, settlement, at)
+            .await
+            .map_err(|e| classify("storing how a command ended", e))
     }
     async fn watched(&self) -> Result<Vec<StoredRelease>, StoreError> {
         self.read_watched().await

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::{Any, Transaction, query};
+use sqlx::{Any, AnyConnection, Transaction, query};
 use tokio::sync::Mutex;
 
 use crate::domain::{ApplicationName, CommandId, Feedback, ReleaseKey, Scrape, Timestamp};
+use crate::guard::Settlement;
 
 use super::chunk::{SeriesNumbers, encode_chunk};
 use super::sql::{SqlStore, classify, damaged};
@@ -56,14 +57,7 @@ impl SqlStore {
             .await?;
         }
         if let Some((command, settlement)) = &step.settled {
-            query(
-                "UPDATE commands SET settlement = $1, settled_at = $2 WHERE id = $3 AND settlement IS NULL",
-            )
-            .bind(json(settlement)?)
-            .bind(step.at.as_millis())
-            .bind(command.as_str())
-            .execute(&mut *transaction)
-            .await?;
+            settle_command(&mut transaction, command, settlement, step.at).await?;
         }
         for (index, notice) in step.notices.iter().enumerate() {
             query(
@@ -310,6 +304,22 @@ async fn insert_answer(
         .bind(answer.answer.as_str())
         .bind(at.as_millis())
         .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+/// Notes how a command ended; the first word stays.
+pub(super) async fn settle_command(
+    connection: &mut AnyConnection,
+    command: &CommandId,
+    settlement: &Settlement,
+    at: Timestamp,
+) -> Written {
+    query("UPDATE commands SET settlement = $1, settled_at = $2 WHERE id = $3 AND settlement IS NULL")
+        .bind(json(settlement)?)
+        .bind(at.as_millis())
+        .bind(command.as_str())
+        .execute(&mut *connection)
         .await?;
     Ok(())
 }

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use crate::adapters::guardian::{AuditLine, Caller, EventKind, EvidenceSeries, GuardianError};
+use crate::adapters::guardian::{AuditLine, Caller, EvidenceSeries, GuardianError};
 use crate::adapters::release_system::{CommandOrder, ReleaseSystem};
 use crate::adapters::store::{KeptAnswer, Step, StoreError, StoredRelease};
 use crate::domain::{ApplicationName, CommandId, InstanceId, ReleaseKey, ReleaseOrder, Scrape};
+use crate::guard::EpisodeSnapshot;
 use crate::guard::engine::{Effect, Engine, EngineSettings, Input, Phase, Refusal};
-use crate::guard::episode::EpisodeSnapshot;
 use crate::guard::{Command, Decision, Settlement};
 
 use super::courier::Couriers;
@@ -232,11 +232,17 @@ impl Actor {
     async fn settled(&mut self, command: CommandId, settlement: Settlement) {
         self.refresh_charts();
         let outstanding = self.engine.snapshot().and_then(|s| s.outstanding.clone());
-        record::count_settlement(&self.means.shared.metrics, &self.spec.name, outstanding.as_ref(), &settlement);
+        record::count_settlement(
+            &self.means.shared.metrics,
+            &self.spec.name,
+            outstanding.as_ref(),
+            &settlement,
+        );
         let ours = outstanding.is_some_and(|c| c.id == command);
         loop {
             let result = if ours {
-                let extra = Extra { settled: Some((command.clone(), settlement.clone())), ..Extra::default() };
+                let extra =
+                    Extra { settled: Some((command.clone(), settlement.clone())), ..Extra::default() };
                 let input = Input::Settled { command: command.clone(), settlement: settlement.clone() };
                 self.apply(input, extra).await.map(drop)
             } else {
@@ -279,8 +285,7 @@ impl Actor {
         if matches!(input, Input::Cancel) {
             self.refresh_charts();
         }
-        let extra =
-            Extra { audit: Some(audit), kept: kept.map(|key| (key, digest)), settled: None, text };
+        let extra = Extra { audit: Some(audit), kept: kept.map(|key| (key, digest)), settled: None, text };
         let done = self.apply(input, extra).await?;
         if begins {
             // What was seen before the release survives a kill from now on.
@@ -304,7 +309,9 @@ impl Actor {
                 text: "this release was begun before; nothing was done again".to_owned(),
             })),
             (Input::Begin(_), Some(_)) => Err(GuardianError::Conflict {
-                reason: format!("release {key} was begun with another order; give the new one an id of its own"),
+                reason: format!(
+                    "release {key} was begun with another order; give the new one an id of its own"
+                ),
             }),
             (Input::Begin(_), None) => Ok(None),
             (_, Some(stored)) => Err(GuardianError::Conflict {
@@ -331,7 +338,8 @@ impl Actor {
         }
         let ended = effects.iter().any(|e| matches!(e, Effect::Ended));
         let after = self.engine.snapshot().cloned();
-        let mut done = Done { phase: after.as_ref().map(|s| s.phase), changed: true, text: extra.text.clone() };
+        let mut done =
+            Done { phase: after.as_ref().map(|s| s.phase), changed: true, text: extra.text.clone() };
         let lasting = effects.iter().any(|e| !matches!(e, Effect::Judged(_)));
         let must = lasting || extra.audit.is_some() || extra.settled.is_some();
         let state = after.as_ref().or(before.as_ref());
@@ -454,7 +462,8 @@ impl Actor {
             previous_version: release.order.previous_version.clone(),
             decision,
         };
-        if let Some(replaced) = self.means.couriers.send(order, self.spec.system.clone(), self.calls.clone()) {
+        if let Some(replaced) = self.means.couriers.send(order, self.spec.system.clone(), self.calls.clone())
+        {
             let settlement = Settlement::Refused { reason: format!("replaced by a later command: {word}") };
             // A full queue loses only this note; a restart settles it as well.
             let _ = self.calls.try_send(Call::Settled { command: replaced, settlement });
@@ -539,7 +548,8 @@ fn given_before(answer: &KeptAnswer, digest: &str) -> Result<Done, GuardianError
         let reason = "the idempotency key was used for another request; use a new key".to_owned();
         return Err(GuardianError::Conflict { reason });
     }
-    let done: Done = serde_json::from_str(&answer.answer)
-        .map_err(|e| GuardianError::Unavailable { reason: format!("the answer given before cannot be read: {e}") })?;
+    let done: Done = serde_json::from_str(&answer.answer).map_err(|e| GuardianError::Unavailable {
+        reason: format!("the answer given before cannot be read: {e}"),
+    })?;
     Ok(Done { changed: false, ..done })
 }

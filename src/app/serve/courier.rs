@@ -79,9 +79,9 @@ impl Couriers {
         let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         match breakers.get(target)?.state() {
             BreakerState::Closed => None,
-            BreakerState::Open { until } => {
-                Some(format!("release system {target} failed several times in a row; next attempt at {until}"))
-            }
+            BreakerState::Open { until } => Some(format!(
+                "release system {target} failed several times in a row; next attempt at {until}"
+            )),
             BreakerState::Trying { .. } => {
                 Some(format!("release system {target} failed several times in a row; it is being tried"))
             }
@@ -129,7 +129,9 @@ impl Couriers {
                     let read = system.read_back(order, now).await;
                     match &read {
                         ReadBack::Done => self.note(order, "read back: done").await,
-                        ReadBack::NotYet { state } => tracing::debug!(command = %order.command.id, state, "not done yet"),
+                        ReadBack::NotYet { state } => {
+                            tracing::debug!(command = %order.command.id, state, "not done yet")
+                        }
                         ReadBack::Unknown { reason } => {
                             self.note(order, &format!("could not be read back: {reason}")).await;
                         }
@@ -171,12 +173,18 @@ impl Couriers {
         let id = &order.command.id;
         // The delivery goes on without its note: the store's trouble is
         // logged and shown, and the fault is still there.
-        let _ = self.shared.stored("note_attempt", self.shared.store.note_attempt(id, self.shared.now(), text)).await;
+        let _ = self
+            .shared
+            .stored("note_attempt", self.shared.store.note_attempt(id, self.shared.now(), text))
+            .await;
         let record = CommandRecord {
             command: order.command.clone(),
             settlement: None,
             settled_at: None,
-            attempts: vec![crate::adapters::guardian::CommandAttempt { at: self.shared.now(), result: text.to_owned() }],
+            attempts: vec![crate::adapters::guardian::CommandAttempt {
+                at: self.shared.now(),
+                result: text.to_owned(),
+            }],
         };
         self.shared.publish(&order.command.release, EventKind::Command { record: Box::new(record) });
     }

@@ -59,13 +59,16 @@ fn running(release: &StoredRelease, facts: GateFacts) -> (GateWord, String) {
         return match facts.when_blind {
             WhenBlind::Hold => (GateWord::Inconclusive, why),
             WhenBlind::Pause => (GateWord::Pause, why),
-            WhenBlind::Proceed => (GateWord::Pass, format!("it cannot be judged, and policy says to go on: {why}")),
+            WhenBlind::Proceed => {
+                (GateWord::Pass, format!("it cannot be judged, and policy says to go on: {why}"))
+            }
         };
     }
     match verdict.outcome {
-        Outcome::Failing => {
-            (GateWord::Pending, format!("it looks faulty, and more checks are wanted: {}", first.unwrap_or_default()))
-        }
+        Outcome::Failing => (
+            GateWord::Pending,
+            format!("it looks faulty, and more checks are wanted: {}", first.unwrap_or_default()),
+        ),
         Outcome::Unknown => (GateWord::Pending, "it cannot be judged yet".to_owned()),
         Outcome::Healthy | Outcome::Suspect if facts.looks < facts.looks_wanted => {
             let reason = format!("judged {} times of {} that are wanted", facts.looks, facts.looks_wanted);

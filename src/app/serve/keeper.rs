@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::adapters::telemetry::{ScrapeLabels, WhatLabels};
 use crate::domain::{ApplicationName, InstanceId, Scrape, ScrapeOutcome, Timestamp};
-use crate::guard::episode::EpisodeSnapshot;
+use crate::guard::EpisodeSnapshot;
 
 use super::shared::Shared;
 

@@ -105,7 +105,13 @@ pub(super) fn quality(rows: &[QualityRow], only: Option<&ApplicationName>) -> Qu
 mod tests {
     use super::*;
 
-    fn row(application: &str, start: &str, stop: Option<i64>, rolled_back: bool, word: Option<FeedbackKind>) -> QualityRow {
+    fn row(
+        application: &str,
+        start: &str,
+        stop: Option<i64>,
+        rolled_back: bool,
+        word: Option<FeedbackKind>,
+    ) -> QualityRow {
         let started_at: Timestamp = start.parse().unwrap();
         QualityRow {
             application: ApplicationName::new(application).unwrap(),

@@ -3,17 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::adapters::guardian::{
-    AuditLine, CommandRecord, EventKind, EvidencePoint, EvidenceSeries,
-};
+use crate::adapters::guardian::{AuditLine, CommandRecord, EventKind, EvidencePoint, EvidenceSeries};
 use crate::adapters::store::{Step, StoredRelease};
 use crate::adapters::telemetry::{
     ActionLabels, ApplicationLabels, CommandLabels, Metrics, PhaseLabels, ReleaseLabels,
 };
 use crate::domain::{ApplicationName, CommandId, Group, ReleaseKey, Timestamp};
 use crate::guard::engine::{ChartLine, Engine, Notice, NoticeKind, Phase};
-use crate::guard::episode::{Control, EpisodeSnapshot};
 use crate::guard::{Action, Command, CommandKind, Decider, Decision, Settlement};
+use crate::guard::{Control, EpisodeSnapshot};
 use crate::judge::{Outcome, Verdict};
 use crate::signal::Unit;
 

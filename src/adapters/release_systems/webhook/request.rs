@@ -35,7 +35,8 @@ pub(super) async fn exchange(client: &reqwest::Client, outgoing: Outgoing) -> Re
         parsed.set_sensitive(true);
         headers.insert(name, parsed);
     }
-    let mut request = client.request(outgoing.method, outgoing.url).headers(headers).timeout(outgoing.timeout);
+    let mut request =
+        client.request(outgoing.method, outgoing.url).headers(headers).timeout(outgoing.timeout);
     if let Some(body) = outgoing.body {
         request = request.body(body);
     }
