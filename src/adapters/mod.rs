@@ -1,6 +1,7 @@
 //! The world outside: everything that reads a clock, a file, a socket or the
 //! environment, each behind types of the inner rings.
 
+pub mod charts;
 pub mod clock;
 pub mod guardian;
 pub mod outgoing;
