@@ -8,6 +8,8 @@ pub mod outgoing;
 pub mod recording;
 pub mod release_system;
 pub mod release_systems;
+pub mod scrape;
 pub mod standard_webhooks;
 pub mod store;
+pub mod targets;
 pub mod telemetry;
