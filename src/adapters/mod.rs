@@ -5,6 +5,7 @@ pub mod charts;
 pub mod clock;
 pub mod guardian;
 pub mod outgoing;
+pub mod prometheus;
 pub mod recording;
 pub mod release_system;
 pub mod release_systems;
