@@ -71,3 +71,70 @@ fn every_bad_file_gives_exactly_the_problems_beside_it() {
         assert_eq!(found, expected.trim_end(), "{} gives\n{found}\n", path.display());
     }
 }
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_shown_nowhere() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/settings/secrets.bad.toml");
+    let problems = read(&path).unwrap_err().to_string();
+    assert!(!problems.contains("hunter"), "{problems}");
+}
+
+#[test]
+fn secrets_are_fetched_from_where_the_settings_say_and_not_shown() {
+    use release_guardian::config::Secret;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("token"), "s3cret\n").unwrap();
+    let variables = BTreeMap::from([
+        ("CREDENTIALS_DIRECTORY".to_owned(), folder.path().display().to_string()),
+        ("TOKEN".to_owned(), "s3cret".to_owned()),
+        ("NOTHING".to_owned(), String::new()),
+    ]);
+    let surroundings = Nowhere(variables);
+    for place in [
+        Secret::Credential("token".into()),
+        Secret::Variable("TOKEN".into()),
+        Secret::File(folder.path().join("token")),
+    ] {
+        let secret = place.fetch(&surroundings).unwrap();
+        assert_eq!(secrecy::ExposeSecret::expose_secret(&secret), "s3cret");
+        assert!(!format!("{place:?} {secret:?}").contains("s3cret"));
+    }
+    for (place, reason) in [
+        (Secret::Credential("other".into()), "cannot read the secret"),
+        (Secret::Variable("MISSING".into()), "is not set"),
+        (Secret::Variable("NOTHING".into()), "is empty"),
+    ] {
+        let error = place.fetch(&surroundings).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let nowhere = Nowhere(BTreeMap::new());
+    let error = Secret::Credential("token".into()).fetch(&nowhere).unwrap_err().to_string();
+    assert!(error.contains("LoadCredential"), "{error}");
+}
+
+#[test]
+fn an_application_has_the_defaults_unless_it_says_otherwise() {
+    let text = r#"
+        [defaults.policy]
+        mode = "enforce"
+        checks = 5
+        [defaults.rules]
+        crash_loop = "trial"
+        new_exception = "off"
+        [[application]]
+        name = "shop"
+        policy = { checks = 7, false_stops_per_1000 = 2.5 }
+        rules = { crash_loop = "enforce" }
+    "#;
+    let settings = Settings::read("text", text, &surroundings()).unwrap();
+    let shop = &settings.applications[0].engine;
+    assert_eq!(shop.policy.mode, release_guardian::guard::Mode::Enforce);
+    assert_eq!(shop.policy.checks, 7);
+    assert_eq!(shop.judge.false_stops_per_1000, 2.5);
+    assert!(!shop.judge.rule_trials.contains_key("crash_loop"));
+    assert!(shop.judge.rule_trials.contains_key("new_exception"));
+    assert_eq!(settings.defaults.engine.policy.checks, 5);
+}
+
+#[path = "settings/documentation.rs"]
+mod documentation;

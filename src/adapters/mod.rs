@@ -12,5 +12,6 @@ pub mod release_systems;
 pub mod scrape;
 pub mod standard_webhooks;
 pub mod store;
+pub mod surroundings;
 pub mod targets;
 pub mod telemetry;

@@ -1,5 +1,6 @@
 //! Wiring and loops: one file for each subcommand, one for the daemon.
 
+pub mod check;
 pub mod figures;
 pub mod guardian;
 pub mod replay;

@@ -73,6 +73,15 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Reads an address. A password in it is refused, and hidden in messages.
+pub(super) fn read_url(section: &Section<'_>, key: &'static str) -> Option<Url> {
+    let written = section.value(key).and_then(|value| value.get_ref().as_str());
+    if let Some(password) = written.and_then(|text| Url::parse(text).ok()?.password().map(str::to_owned)) {
+        section.hide(&password);
+    }
+    section.parsed(key, URL_HELP, parse_url).map(|url| url.into_inner())
+}
+
 pub(super) const URL_HELP: &str =
     "write it whole, with http:// or https:// and the host; users and passwords go to `auth`";
 

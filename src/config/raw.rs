@@ -412,7 +412,9 @@ impl<'d> Section<'d> {
 impl Drop for Section<'_> {
     /// Reports the keys that nobody asked for.
     fn drop(&mut self) {
-        if self.passed_over.get() {
+        // Behind a broken header, keys fall to the wrong table.
+        let astray = self.span.is_empty() && !self.document.broken_lines.is_empty();
+        if self.passed_over.get() || astray {
             return;
         }
         let asked = self.asked.borrow();

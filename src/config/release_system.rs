@@ -131,15 +131,8 @@ fn read_webhook(section: &Section<'_>) -> Option<WebhookSystem> {
     let client = HttpClient { headers: BTreeMap::new(), ..read_client(section) };
     let timeout =
         section.duration("timeout", Duration::from_millis(100)..=120 * SECOND).unwrap_or(10 * SECOND);
-    Some(WebhookSystem {
-        pause: pause?,
-        rollback,
-        resume,
-        read_back,
-        client,
-        signing_keys: read_signing_keys(section),
-        timeout,
-    })
+    let signing_keys = read_signing_keys(section);
+    Some(WebhookSystem { pause: pause?, rollback, resume, read_back, client, signing_keys, timeout })
 }
 
 fn read_signing_keys(section: &Section<'_>) -> Vec<Secret> {

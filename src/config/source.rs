@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::http::{HttpClient, URL_HELP, parse_url, read_client};
+use super::http::{HttpClient, URL_HELP, read_client, read_url};
 use super::raw::Section;
 
 /// One place where samples come from.
@@ -279,10 +279,10 @@ fn read_http_sd(section: &Section<'_>) -> Vec<HttpSd> {
         if !table.has("url") {
             table.missing("url", URL_HELP);
         }
-        let url = table.parsed("url", URL_HELP, parse_url);
+        let url = read_url(&table, "url");
         let refresh = table.duration("refresh", SECOND..=24 * HOUR).unwrap_or(60 * SECOND);
         let client = read_client(&table);
-        Some(HttpSd { url: url?.into_inner(), refresh, client })
+        Some(HttpSd { url: url?, refresh, client })
     });
     read.collect()
 }
@@ -291,7 +291,7 @@ fn read_prometheus(section: &Section<'_>) -> Option<PrometheusSource> {
     if !section.has("url") {
         section.missing("url", URL_HELP);
     }
-    let url = section.parsed("url", URL_HELP, parse_url);
+    let url = read_url(section, "url");
     let client = read_client(section);
     let tenant = section.section("tenant").and_then(|tenant| {
         let value = tenant.required_text("value", "write the tenant's name");
@@ -305,13 +305,5 @@ fn read_prometheus(section: &Section<'_>) -> Option<PrometheusSource> {
     let label =
         section.text("instance_label").map_or_else(|| "instance".to_owned(), |text| text.into_inner());
     let series_limit = section.count("series_limit", 1..=10_000_000).unwrap_or(50_000);
-    Some(PrometheusSource {
-        url: url?.into_inner(),
-        client,
-        tenant,
-        step,
-        timeout,
-        instance_label: label,
-        series_limit,
-    })
+    Some(PrometheusSource { url: url?, client, tenant, step, timeout, instance_label: label, series_limit })
 }

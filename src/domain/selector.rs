@@ -78,7 +78,10 @@ impl Matcher {
             Relation::Like | Relation::Unlike => {
                 let whole = Regex::new(&format!("^(?s:{value})$")).map_err(|error| InvalidSelector {
                     text: value.clone(),
-                    problem: format!("it is not a regular expression: {}", last_line(&error.to_string())),
+                    problem: format!(
+                        "{value:?} is not a regular expression: {}",
+                        last_line(&error.to_string())
+                    ),
                 })?;
                 Some(whole)
             }
@@ -269,7 +272,7 @@ fn matcher(text: &str) -> Result<(Matcher, &str), String> {
     while let Some((at, character)) = characters.next() {
         match character {
             c if c == quote => {
-                let matcher = Matcher::new(label, relation, value).map_err(|error| error.to_string())?;
+                let matcher = Matcher::new(label, relation, value).map_err(|error| error.problem)?;
                 return Ok((matcher, &rest[at + 2..]));
             }
             '\\' if quote != '`' => match characters.next().map(|(_, c)| c) {

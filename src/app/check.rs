@@ -1,0 +1,214 @@
+//! `check FILE`: every problem of a settings file at once, or what was
+//! understood of it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::adapters::surroundings::ProcessSurroundings;
+use crate::config::{
+    Application, GroupBy, Problems, ReleaseSystem, ReleaseSystemKind, Settings, Source, SourceKind,
+    Surroundings, show_bytes, show_duration,
+};
+use crate::guard::policy::{RuleMode, WhenBlind};
+use crate::guard::{EngineSettings, Mode};
+
+/// The arguments of `check`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The settings file.
+    file: PathBuf,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read the settings file {}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file has problems.
+    #[error("{0}")]
+    Problems(#[from] Problems),
+}
+
+/// Reads and checks a settings file.
+///
+/// # Errors
+/// If it cannot be read, or all that is wrong with it.
+pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<Settings, LoadError> {
+    let text =
+        surroundings.read(path).map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })?;
+    Ok(Settings::read(&path.display().to_string(), &text, surroundings)?)
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    match load(&args.file, &ProcessSurroundings) {
+        Ok(settings) => {
+            print!("{}", describe(&settings));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            if let LoadError::Unreadable { source, .. } = &error {
+                eprintln!("  because: {source}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What was understood, in words.
+pub fn describe(settings: &Settings) -> String {
+    let mut text = String::new();
+    // Writing to a text cannot fail.
+    let _ = write_settings(&mut text, settings);
+    text
+}
+
+fn write_settings(out: &mut String, settings: &Settings) -> std::fmt::Result {
+    let server = &settings.server;
+    let anonymous = server.anonymous.map_or("is refused", |role| role.word());
+    writeln!(out, "interface   {} as {}; without a token: {anonymous}", server.listen, server.public_url)?;
+    for token in &server.tokens {
+        writeln!(out, "  token     {} ({}), from {}", token.name, token.role.word(), token.secret)?;
+    }
+    let recordings = &settings.recordings;
+    writeln!(out, "store       {}", settings.store.path.display())?;
+    writeln!(
+        out,
+        "recordings  {}, kept {} days and up to {}, with {} of history",
+        recordings.dir.display(),
+        recordings.keep_days,
+        show_bytes(recordings.keep_bytes),
+        show_duration(recordings.before),
+    )?;
+    for source in &settings.sources {
+        writeln!(out, "source      {}", source_in_words(source))?;
+    }
+    if settings.sources.is_empty() {
+        writeln!(out, "source      none: nothing can be judged until there is one")?;
+    }
+    for application in &settings.applications {
+        write_application(out, application)?;
+    }
+    writeln!(out, "others      named by the label {}", settings.defaults.application_labels.join(", "))?;
+    writeln!(out, "  policy    {}", policy_in_words(&settings.defaults.engine))?;
+    writeln!(out, "  commands  {}", commands_in_words(settings.defaults.release_system.as_ref()))?;
+    for rule in settings.freezes.rules() {
+        let whom = match rule.applications.len() {
+            0 => "all applications".to_owned(),
+            _ => rule.applications.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        writeln!(out, "freeze      {:?} for {whom}", rule.name)?;
+    }
+    Ok(())
+}
+
+fn source_in_words(source: &Source) -> String {
+    match &source.kind {
+        SourceKind::Scrape(scrape) => {
+            let fixed: usize = scrape.static_targets.iter().map(|group| group.targets.len()).sum();
+            format!(
+                "{}: {fixed} static targets, {} file lists, {} HTTP lists, scraped every {}",
+                source.name,
+                scrape.file_sd.len(),
+                scrape.http_sd.len(),
+                show_duration(scrape.interval),
+            )
+        }
+        SourceKind::Prometheus(prometheus) => format!(
+            "{}: the Prometheus API at {}, every {}",
+            source.name,
+            prometheus.url,
+            show_duration(prometheus.step),
+        ),
+    }
+}
+
+fn write_application(out: &mut String, application: &Application) -> std::fmt::Result {
+    let sources = match application.sources.len() {
+        0 => "all sources".to_owned(),
+        _ => application.sources.join(", "),
+    };
+    let select: Vec<String> = application.select.iter().map(ToString::to_string).collect();
+    let select = if select.is_empty() { "everything".to_owned() } else { select.join(" or ") };
+    writeln!(out, "application {}: {select} of {sources}", application.name)?;
+    match &application.groups {
+        GroupBy::Instances => writeln!(out, "  groups    instances, as the release names them")?,
+        GroupBy::Labels { release, reference, .. } => {
+            writeln!(out, "  groups    release {release}, reference {reference}")?;
+        }
+    }
+    writeln!(out, "  policy    {}", policy_in_words(&application.engine))?;
+    writeln!(out, "  rules     {}", rules_in_words(&application.engine))?;
+    for signal in &application.engine.signals {
+        let what = if signal.mute { "not judged" } else { "as settings say" };
+        writeln!(out, "  signal    {} {what}", signal.metric)?;
+    }
+    writeln!(out, "  commands  {}", commands_in_words(application.release_system.as_ref()))
+}
+
+fn policy_in_words(engine: &EngineSettings) -> String {
+    let policy = &engine.policy;
+    let acts = match (policy.mode, policy.may_roll_back) {
+        (Mode::Observe, _) => "observes, tells nobody".to_owned(),
+        (Mode::Advise, _) => "tells people, acts on nothing".to_owned(),
+        (Mode::Enforce, false) => "pauses, never rolls back".to_owned(),
+        (Mode::Enforce, true) => {
+            format!("pauses, and rolls back if the fault stays for {}", show_duration(policy.rollback_after))
+        }
+    };
+    let blind = match policy.when_blind {
+        WhenBlind::Hold => "gates hold",
+        WhenBlind::Pause => "it pauses",
+        WhenBlind::Proceed => "the release goes on",
+    };
+    format!(
+        "{acts}; {} of {} looks must fail; at most {} of 1000 good releases stopped; watched {} after the end; after {} without data {blind}",
+        policy.confirm_checks,
+        policy.checks,
+        policy.false_stops_per_1000,
+        show_duration(policy.watch_after_finish),
+        show_duration(policy.blind_after),
+    )
+}
+
+fn rules_in_words(engine: &EngineSettings) -> String {
+    let mut words: Vec<String> = engine
+        .policy
+        .rule_modes
+        .iter()
+        .filter_map(|(name, mode)| match mode {
+            RuleMode::Off => Some(format!("{name} off")),
+            RuleMode::Trial => Some(format!("{name} on trial")),
+            RuleMode::Enforce => None,
+        })
+        .collect();
+    if words.is_empty() {
+        words.push("all in force".to_owned());
+    }
+    words.extend(
+        engine.judge.thresholds.iter().map(|limit| format!("limit {:?} on {}", limit.name, limit.signal)),
+    );
+    words.join(", ")
+}
+
+fn commands_in_words(system: Option<&ReleaseSystem>) -> String {
+    match system.map(|system| &system.kind) {
+        None => "none: gates answer, nothing is sent".to_owned(),
+        Some(ReleaseSystemKind::Webhook(webhook)) => {
+            let mut can = vec!["pause"];
+            can.extend(webhook.rollback.as_ref().map(|_| "rollback"));
+            can.extend(webhook.resume.as_ref().map(|_| "resume"));
+            let read_back = if webhook.read_back.is_some() { "read back" } else { "not read back" };
+            format!("{} by webhook, {read_back}", can.join(", "))
+        }
+    }
+}
