@@ -62,7 +62,7 @@ impl Settings {
             server: read_server(root),
             store: read_store(root, surroundings),
             freezes: read_calendar(root),
-            notify: read_notify(root, &applications),
+            notify: read_notify(root, surroundings),
             log: read_log(root),
             recordings,
             defaults,

@@ -9,7 +9,7 @@ mod application;
 mod checked;
 mod freeze;
 mod http;
-mod notify;
+pub mod notify;
 mod policy;
 mod problem;
 mod raw;
@@ -23,7 +23,7 @@ mod units;
 pub use application::{Application, Defaults, GroupBy};
 pub use checked::Settings;
 pub use http::{Auth, HeaderValue, HttpClient, Tls};
-pub use notify::{Channel, ChannelKind, Notify, Route, WebhookChannel};
+pub use notify::Notify;
 pub use problem::{Problem, Problems};
 pub use release_system::{
     BodyTest, HttpRequest, ReadBack, ReleaseSystem, ReleaseSystemKind, SuccessTest, WebhookSystem,

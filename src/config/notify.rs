@@ -1,148 +1,327 @@
-//! `[notify]`: who is told what.
+//! `[notify]`: who is told what: channels, routes, links.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::domain::ApplicationName;
+use serde::{Deserialize, Serialize};
+
 use crate::guard::engine::NoticeKind;
 
-use super::application::Application;
-use super::http::{HttpClient, read_client};
-use super::problem::nearest;
-use super::raw::Section;
-use super::secret::{Secret, read_secret};
+use super::secret::Secret;
 
-/// Who is told what.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Notify {
-    /// Where messages go; names are unique.
-    pub channels: Vec<Channel>,
-    /// Which messages go where. Without a route, everything goes everywhere.
-    pub routes: Vec<Route>,
+mod read;
+
+pub(super) use read::read_notify;
+
+/// How urgent a message is, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// To be known.
+    Info,
+    /// To be looked at.
+    Warning,
+    /// To be acted on.
+    Critical,
 }
 
-/// One place where messages go.
+impl Severity {
+    /// All, mildest first.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// The word in settings and messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// How urgent a notice of this kind is.
+    pub fn of(kind: NoticeKind) -> Self {
+        match kind {
+            NoticeKind::Course => Self::Info,
+            NoticeKind::Advice | NoticeKind::Blind => Self::Warning,
+            NoticeKind::Paused | NoticeKind::RolledBack | NoticeKind::CommandFailed => Self::Critical,
+        }
+    }
+}
+
+/// The languages that are built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum Language {
+    /// `en`
+    #[default]
+    #[serde(rename = "en")]
+    English,
+    /// `zh`
+    #[serde(rename = "zh")]
+    SimplifiedChinese,
+}
+
+impl Language {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::English, Self::SimplifiedChinese];
+
+    /// As it is written in settings and in `lang="..."`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::SimplifiedChinese => "zh",
+        }
+    }
+}
+
+/// A part of a message that has a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TemplatePart {
+    /// Subject of a mail, title of a card.
+    Subject,
+    /// Plain text of a mail.
+    Text,
+    /// HTML of a mail.
+    Html,
+    /// The Markdown that a chat channel shows.
+    Markdown,
+    /// The JSON body of a webhook.
+    Body,
+}
+
+impl TemplatePart {
+    /// The key in `[notify.channel.templates]`.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Subject => "subject",
+            Self::Text => "text",
+            Self::Html => "html",
+            Self::Markdown => "markdown",
+            Self::Body => "body",
+        }
+    }
+}
+
+/// A template that replaces a built-in one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// The file that it was read from.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// So many messages in so long a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub messages: u32,
+    /// In how long.
+    pub per: Duration,
+}
+
+/// Everything about telling people.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Channel {
-    /// Its name, for routes.
+pub struct Notify {
+    /// The language of channels that name none.
+    pub language: Language,
+    /// The IANA time zone of times in messages.
+    pub time_zone: String,
+    /// The secrets that links are signed with: the first signs, all are
+    /// believed. Without one messages carry no links that act.
+    pub link_secrets: Vec<Secret>,
+    /// How long a link can be used.
+    pub link_valid_for: Duration,
+    /// When more than this many messages wait for a channel, they are sent as
+    /// one digest.
+    pub digest_above: usize,
+    /// How long a message is tried before it is reported as lost.
+    pub give_up_after: Duration,
+    /// Where messages go.
+    pub channels: Vec<ChannelSettings>,
+    /// Which messages go where. Without a route every channel gets all.
+    pub routes: Vec<RouteSettings>,
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self {
+            language: Language::English,
+            time_zone: "UTC".to_owned(),
+            link_secrets: Vec::new(),
+            link_valid_for: Duration::from_secs(24 * 3600),
+            digest_above: 5,
+            give_up_after: Duration::from_secs(24 * 3600),
+            channels: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+/// One place that messages go to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChannelSettings {
+    /// Its name in routes, logs and reports.
     pub name: String,
+    /// Its language; absent: that of all.
+    pub language: Option<Language>,
+    /// How many messages it takes.
+    pub rate: Rate,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// Templates that replace built-in ones.
+    pub templates: BTreeMap<TemplatePart, Template>,
     /// What it is.
     pub kind: ChannelKind,
 }
 
-/// The kinds of channel.
+/// What a channel is, with what only it needs. The address of a chat robot
+/// holds its key, so it is a secret as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChannelKind {
-    /// Any server that takes a POST with JSON.
-    Webhook(Box<WebhookChannel>),
+    /// Mail by SMTP.
+    Email(EmailSettings),
+    /// A DingTalk custom robot.
+    DingTalk {
+        /// Its address.
+        url: Secret,
+        /// The secret of its signature, if it checks one.
+        secret: Option<Secret>,
+        /// Mobile numbers that are mentioned in critical messages.
+        mention: Vec<String>,
+    },
+    /// A Feishu or Lark custom bot.
+    Feishu {
+        /// Its address.
+        url: Secret,
+        /// The secret of its signature, if it checks one.
+        secret: Option<Secret>,
+    },
+    /// A WeCom group robot.
+    WeCom {
+        /// Its address.
+        url: Secret,
+    },
+    /// A Slack incoming webhook.
+    Slack {
+        /// Its address.
+        url: Secret,
+    },
+    /// Anything else that takes a POST.
+    Webhook {
+        /// Its address.
+        url: Secret,
+        /// Standard Webhooks secrets: every one signs.
+        secrets: Vec<Secret>,
+    },
 }
 
-/// Any server that takes a POST with JSON.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WebhookChannel {
-    /// Its address. It often holds a token, so it is kept as a secret.
-    pub url: Secret,
-    /// How it is spoken to.
-    pub client: HttpClient,
-}
-
-/// Which messages go where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// To these channels.
-    pub channels: Vec<String>,
-    /// Messages about these applications; all if empty.
-    pub applications: Vec<ApplicationName>,
-    /// Messages of these kinds; all if empty.
-    pub kinds: Vec<NoticeKind>,
-}
-
-const KINDS: [(&str, NoticeKind); 6] = [
-    ("advice", NoticeKind::Advice),
-    ("paused", NoticeKind::Paused),
-    ("rolled_back", NoticeKind::RolledBack),
-    ("blind", NoticeKind::Blind),
-    ("command_failed", NoticeKind::CommandFailed),
-    ("course", NoticeKind::Course),
-];
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Webhook,
-}
-
-pub(super) fn read_notify(root: &Section<'_>, applications: &[Application]) -> Notify {
-    let Some(section) = root.section("notify") else { return Notify::default() };
-    let channels = read_channels(&section);
-    let names: BTreeSet<&str> = channels.iter().map(|channel| channel.name.as_str()).collect();
-    let known: BTreeSet<&str> = applications.iter().map(|application| application.name.as_str()).collect();
-    let routes =
-        section.sections("route").into_iter().map(|route| read_route(&route, &names, &known)).collect();
-    Notify { channels, routes }
-}
-
-fn read_channels(section: &Section<'_>) -> Vec<Channel> {
-    let mut channels: Vec<Channel> = Vec::new();
-    for table in section.sections("channel") {
-        let name = table.required_text("name", "name it, so that routes can");
-        if !table.has("kind") {
-            table.missing("kind", "write kind = \"webhook\"");
+impl ChannelKind {
+    /// The word after `kind =`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Email(_) => "email",
+            Self::DingTalk { .. } => "dingtalk",
+            Self::Feishu { .. } => "feishu",
+            Self::WeCom { .. } => "wecom",
+            Self::Slack { .. } => "slack",
+            Self::Webhook { .. } => "webhook",
         }
-        let kind = match table.word("kind", &[("webhook", Kind::Webhook)]) {
-            Some(Kind::Webhook) => read_webhook(&table),
-            None => {
-                table.pass_over();
-                None
-            }
+    }
+
+    /// Which templates it has.
+    pub fn parts(&self) -> &'static [TemplatePart] {
+        match self {
+            Self::Email(_) => &[TemplatePart::Subject, TemplatePart::Text, TemplatePart::Html],
+            Self::DingTalk { .. } | Self::Feishu { .. } => &[TemplatePart::Subject, TemplatePart::Markdown],
+            Self::WeCom { .. } | Self::Slack { .. } => &[TemplatePart::Markdown],
+            Self::Webhook { .. } => &[TemplatePart::Body],
+        }
+    }
+
+    /// What the service itself allows, or what is decent where it says
+    /// nothing.
+    pub fn default_rate(&self) -> Rate {
+        let (messages, per_seconds) = match self {
+            // DingTalk blocks a robot for ten minutes from the 21st message.
+            Self::DingTalk { .. } | Self::WeCom { .. } => (18, 60),
+            Self::Feishu { .. } => (90, 60),
+            Self::Slack { .. } => (50, 60),
+            Self::Email(_) => (60, 60),
+            Self::Webhook { .. } => (300, 60),
         };
-        let (Some(name), Some(kind)) = (name, kind) else { continue };
-        if channels.iter().any(|channel| channel.name == *name.get_ref()) {
-            table.problem(
-                name.span(),
-                format!("there are two channels named {:?}", name.get_ref()),
-                "rename one",
-            );
-            continue;
+        Rate { messages, per: Duration::from_secs(per_seconds) }
+    }
+}
+
+/// How mail is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmailSettings {
+    /// The server's name; its certificate must be for it.
+    pub server: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub security: MailSecurity,
+    /// Authorities to believe besides the system's, as PEM.
+    pub ca_file: Option<PathBuf>,
+    /// The name to log in with.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// The sender: `Release guardian <guardian@example.com>`.
+    pub from: String,
+    /// Who gets it.
+    pub to: Vec<String>,
+}
+
+/// How a connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailSecurity {
+    /// TLS from the first byte, usually port 465.
+    Tls,
+    /// Plain at first, then TLS or nothing; usually port 587.
+    StartTls,
+    /// No protection: only for a server on the same machine.
+    None,
+}
+
+impl MailSecurity {
+    /// The word after `security =`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::StartTls => "starttls",
+            Self::None => "none",
         }
-        channels.push(Channel { name: name.into_inner(), kind });
     }
-    channels
+
+    /// Its usual port.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Tls => 465,
+            Self::StartTls => 587,
+            Self::None => 25,
+        }
+    }
 }
 
-fn read_webhook(table: &Section<'_>) -> Option<ChannelKind> {
-    if !table.has("url") {
-        table.missing("url", "write where the address is kept: url = { credential = \"chat-url\" }");
-    }
-    let url = read_secret(table, "url");
-    let client = read_client(table);
-    Some(ChannelKind::Webhook(Box::new(WebhookChannel { url: url?, client })))
-}
-
-fn read_route(route: &Section<'_>, channels: &BTreeSet<&str>, applications: &BTreeSet<&str>) -> Route {
-    let names = |key: &'static str, known: &BTreeSet<&str>, what: &str| -> Vec<String> {
-        let written = route.texts(key).unwrap_or_default().into_iter();
-        let checked = written.filter_map(|name| {
-            if known.contains(name.get_ref().as_str()) {
-                return Some(name.into_inner());
-            }
-            let help = match nearest(name.get_ref(), known.iter().copied()) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => format!("known are {}", known.iter().copied().collect::<Vec<_>>().join(", ")),
-            };
-            route.problem(name.span(), format!("there is no {what} {:?}", name.get_ref()), help);
-            None
-        });
-        checked.collect()
-    };
-    if !route.has("channels") {
-        route.missing("channels", "write channels = [\"name\"]");
-    }
-    let kinds = route.texts("kinds").unwrap_or_default();
-    Route {
-        channels: names("channels", channels, "channel"),
-        applications: names("applications", applications, "application")
-            .into_iter()
-            .filter_map(|name| ApplicationName::new(name).ok())
-            .collect(),
-        kinds: kinds.iter().filter_map(|kind| route.word_of("kinds", kind, &KINDS)).collect(),
-    }
+/// Which messages go to which channels. A message goes the way of every route
+/// that fits, and to each channel once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSettings {
+    /// Patterns of application names with `*`; empty: all.
+    pub applications: Vec<String>,
+    /// Patterns of environments with `*`; empty: all, also where none is known.
+    pub environments: Vec<String>,
+    /// From this severity on.
+    pub severity: Severity,
+    /// Only these kinds; empty: all.
+    pub kinds: Vec<NoticeKind>,
+    /// The channels' names.
+    pub channels: Vec<String>,
+    /// If nobody acknowledges a pause in this time, it is escalated.
+    pub acknowledge_within: Option<Duration>,
+    /// The channels that it is escalated to.
+    pub escalate_to: Vec<String>,
 }

@@ -7,6 +7,7 @@
 
 mod chunk;
 mod lock;
+mod messages;
 mod read;
 mod sql;
 #[cfg(test)]

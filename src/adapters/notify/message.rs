@@ -1,0 +1,457 @@
+//! What people are told, as data: built purely from what the engine said,
+//! kept in the outbox, put into words only when it is sent.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::adapters::guardian::EvidenceSeries;
+use crate::config::notify::Severity;
+use crate::domain::{ReleaseKey, ReleaseOrder, Timestamp};
+use crate::guard::engine::{Notice, NoticeKind};
+use crate::guard::policy::{Policy, WhenBlind};
+use crate::guard::{Action, Decider, Decision, Mode};
+use crate::judge::{Finding, Outcome};
+use crate::signal::Unit;
+
+/// The strongest reasons that are shown; the rest is counted.
+const REASONS_MAX: usize = 3;
+const CHARTS_MAX: usize = 2;
+const CHART_POINTS_MAX: usize = 90;
+const BLIND_MAX: usize = 3;
+/// No sentence from elsewhere is longer, in characters.
+const SENTENCE_CHARS_MAX: usize = 600;
+
+/// The kinds of message, for words and for links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageKind {
+    /// Something deviates; nothing was stopped.
+    Advice,
+    /// A release was paused.
+    Paused,
+    /// A release was rolled back.
+    RolledBack,
+    /// A release cannot be judged.
+    Blind,
+    /// A command was refused or not delivered.
+    CommandFailed,
+    /// A release began, ended, was resumed.
+    Course,
+    /// Nobody answered to a pause in time.
+    Unacknowledged,
+    /// A channel lost messages.
+    ChannelFailing,
+    /// From `notify --test`.
+    Test,
+}
+
+impl MessageKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Advice,
+        Self::Paused,
+        Self::RolledBack,
+        Self::Blind,
+        Self::CommandFailed,
+        Self::Course,
+        Self::Unacknowledged,
+        Self::ChannelFailing,
+        Self::Test,
+    ];
+
+    /// The word in webhooks and templates.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Advice => "advice",
+            Self::Paused => "paused",
+            Self::RolledBack => "rolled_back",
+            Self::Blind => "blind",
+            Self::CommandFailed => "command_failed",
+            Self::Course => "course",
+            Self::Unacknowledged => "unacknowledged",
+            Self::ChannelFailing => "channel_failing",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl From<NoticeKind> for MessageKind {
+    fn from(kind: NoticeKind) -> Self {
+        match kind {
+            NoticeKind::Advice => Self::Advice,
+            NoticeKind::Paused => Self::Paused,
+            NoticeKind::RolledBack => Self::RolledBack,
+            NoticeKind::Blind => Self::Blind,
+            NoticeKind::CommandFailed => Self::CommandFailed,
+            NoticeKind::Course => Self::Course,
+        }
+    }
+}
+
+/// One message, in no language yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// The same for the same state change, also after a restart.
+    pub id: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What kind.
+    pub kind: MessageKind,
+    /// How urgent.
+    pub severity: Severity,
+    /// Which release; absent if it concerns the guardian itself.
+    pub release: Option<ReleaseKey>,
+    /// The new version.
+    pub version: Option<String>,
+    /// The version it replaces.
+    pub previous_version: Option<String>,
+    /// `production`, `staging`, as far as it is known.
+    pub environment: Option<String>,
+    /// The engine's sentence.
+    pub text: String,
+    /// What was decided.
+    pub decided: Option<Decided>,
+    /// The strongest reasons, at most three.
+    pub reasons: Vec<Reason>,
+    /// How many reasons more there are.
+    pub more_reasons: usize,
+    /// What could not be judged, at most three.
+    pub blind: Vec<String>,
+    /// The past release that looked most like this one, and its cause.
+    pub similar: Option<(String, Option<String>)>,
+    /// Both groups over time.
+    pub charts: Vec<Chart>,
+    /// What happens next.
+    pub next: Next,
+}
+
+/// What was decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// What is done.
+    pub action: Action,
+    /// What would be done in enforce mode.
+    pub would: Action,
+    /// The person, if one decided.
+    pub operator: Option<String>,
+    /// The probability of a fault, 0 to 1.
+    pub probability: f64,
+    /// Policy's sentence.
+    pub because: String,
+}
+
+/// One reason, with the numbers of both groups.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The signal.
+    pub signal: String,
+    /// The detector's sentence.
+    pub because: String,
+    /// The release group before and now.
+    pub release: (Option<f64>, Option<f64>),
+    /// The reference group before and now.
+    pub reference: (Option<f64>, Option<f64>),
+    /// The unit of the four.
+    pub unit: Unit,
+    /// The deviation in units of the noise, for rules of the limit.
+    pub strength: f64,
+    /// Whether `strength` is in units of a rule's limit.
+    pub of_limit: bool,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// How many released instances show it.
+    pub instances: usize,
+}
+
+/// Both groups of one signal over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chart {
+    /// The signal.
+    pub signal: String,
+    /// The values' unit.
+    pub unit: Unit,
+    /// When, release group, reference group; at most 90, oldest first.
+    pub points: Vec<(Timestamp, Option<f64>, Option<f64>)>,
+    /// When batches began.
+    pub batches: Vec<Timestamp>,
+}
+
+/// What happens next, unless somebody decides otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Next {
+    /// Nothing more.
+    Nothing,
+    /// The release goes on, and is watched on.
+    GoesOn,
+    /// It stays paused until a person resumes it or rolls it back.
+    WaitsForPerson,
+    /// It is rolled back if the fault is still there then.
+    RollsBackAt(Timestamp),
+    /// The old version is back; the release counts as faulty until somebody
+    /// says otherwise.
+    CountsAsFaulty,
+    /// Gates hold pipelines that ask; nothing is sent.
+    Holds,
+    /// A person must do by hand what the command should have done.
+    ByHand,
+}
+
+/// What a message is made of.
+pub struct About<'a> {
+    /// What the engine said.
+    pub notice: &'a Notice,
+    /// The release.
+    pub order: &'a ReleaseOrder,
+    /// Where it runs.
+    pub environment: Option<&'a str>,
+    /// The decision that the notice is about, if one is.
+    pub decision: Option<&'a Decision>,
+    /// The application's policy.
+    pub policy: &'a Policy,
+    /// The series behind it.
+    pub evidence: &'a [EvidenceSeries],
+}
+
+impl Message {
+    /// Puts together what people are told.
+    pub fn compose(about: &About<'_>) -> Self {
+        let About { notice, order, decision, policy, .. } = about;
+        // The course of a release is told in a sentence; reasons that an
+        // earlier decision had would be wrong beside it.
+        let decision = decision.filter(|_| notice.kind != NoticeKind::Course);
+        let findings: Vec<&Finding> = decision.map_or_else(Vec::new, |decision| strongest(&decision.reasons));
+        Self {
+            id: message_id(about),
+            at: notice.at,
+            kind: notice.kind.into(),
+            severity: Severity::of(notice.kind),
+            release: Some(order.key()),
+            version: order.version.as_ref().map(ToString::to_string),
+            previous_version: order.previous_version.as_ref().map(ToString::to_string),
+            environment: about.environment.map(clipped),
+            text: clipped(&notice.text),
+            decided: decision.map(decided),
+            reasons: findings.iter().take(REASONS_MAX).map(|finding| reason(finding)).collect(),
+            more_reasons: findings.len().saturating_sub(REASONS_MAX),
+            blind: decision
+                .map(|decision| decision.blind.iter().take(BLIND_MAX).map(|why| clipped(why)).collect())
+                .unwrap_or_default(),
+            similar: decision.and_then(|decision| {
+                let nearest = decision.similar.iter().min_by(|a, b| a.distance.total_cmp(&b.distance))?;
+                Some((clipped(&nearest.release), nearest.cause.as_deref().map(clipped)))
+            }),
+            charts: charts(&findings, about),
+            next: next(notice, decision, policy),
+        }
+    }
+
+    /// The message that nobody answered to `paused` in time. `round` counts
+    /// from 1.
+    pub fn unacknowledged(paused: &Self, round: u32, now: Timestamp) -> Self {
+        Self {
+            id: short_hash(&[&paused.id, "unacknowledged", &round.to_string()]),
+            at: now,
+            kind: MessageKind::Unacknowledged,
+            severity: Severity::Critical,
+            text: format!(
+                "Nobody has acknowledged the pause of {} in {} minutes.",
+                paused.release.as_ref().map(ToString::to_string).unwrap_or_default(),
+                now.since(paused.at).as_secs() / 60
+            ),
+            ..paused.clone()
+        }
+    }
+
+    /// The message that a channel lost messages or cannot be used.
+    pub fn channel_failing(channel: &str, why: &str, now: Timestamp) -> Self {
+        let hour = (now.as_millis() / 3_600_000).to_string();
+        Self {
+            // At most one an hour and channel.
+            id: short_hash(&["channel_failing", channel, &hour]),
+            severity: Severity::Warning,
+            text: clipped(&format!("{channel}: {why}")),
+            ..Self::bare(MessageKind::ChannelFailing, now)
+        }
+    }
+
+    /// A message of `notify --test`.
+    pub fn test(now: Timestamp) -> Self {
+        Self {
+            id: short_hash(&["test", &now.to_string()]),
+            text: "This is a test. Nothing has happened.".to_owned(),
+            ..Self::bare(MessageKind::Test, now)
+        }
+    }
+
+    fn bare(kind: MessageKind, at: Timestamp) -> Self {
+        Self {
+            id: String::new(),
+            at,
+            kind,
+            severity: Severity::Info,
+            release: None,
+            version: None,
+            previous_version: None,
+            environment: None,
+            text: String::new(),
+            decided: None,
+            reasons: Vec::new(),
+            more_reasons: 0,
+            blind: Vec::new(),
+            similar: None,
+            charts: Vec::new(),
+            next: Next::Nothing,
+        }
+    }
+}
+
+/// The first 128 bits of a hash over `parts`, in hexadecimal digits.
+pub(super) fn short_hash(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn message_id(about: &About<'_>) -> String {
+    let release = about.order.key().to_string();
+    let kind = MessageKind::from(about.notice.kind).word();
+    match (about.notice.kind, about.decision) {
+        // One message a decision, however often a restart repeats the notice.
+        (NoticeKind::Advice | NoticeKind::Paused | NoticeKind::RolledBack, Some(decision)) => {
+            short_hash(&[&release, kind, &decision.sequence.to_string()])
+        }
+        (
+            NoticeKind::Advice
+            | NoticeKind::Paused
+            | NoticeKind::RolledBack
+            | NoticeKind::Blind
+            | NoticeKind::CommandFailed
+            | NoticeKind::Course,
+            _,
+        ) => short_hash(&[&release, kind, &about.notice.at.to_string(), &about.notice.text]),
+    }
+}
+
+fn clipped(text: &str) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut shown: String = plain.clone().take(SENTENCE_CHARS_MAX).collect();
+    if plain.count() > SENTENCE_CHARS_MAX {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Those that count, gravest and strongest first.
+fn strongest(findings: &[Finding]) -> Vec<&Finding> {
+    let mut chosen: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| !finding.on_trial)
+        .filter(|finding| matches!(finding.outcome, Outcome::Suspect | Outcome::Failing))
+        .collect();
+    chosen.sort_by(|a, b| b.outcome.cmp(&a.outcome).then(b.strength.total_cmp(&a.strength)));
+    chosen
+}
+
+fn decided(decision: &Decision) -> Decided {
+    Decided {
+        action: decision.action,
+        would: decision.would,
+        operator: match &decision.by {
+            Decider::Guardian => None,
+            Decider::Operator(name) => Some(clipped(name)),
+        },
+        probability: decision.probability,
+        because: clipped(&decision.because),
+    }
+}
+
+fn reason(finding: &Finding) -> Reason {
+    use crate::judge::Detector;
+    Reason {
+        signal: clipped(&finding.signal),
+        because: clipped(&finding.because),
+        release: (finding.release_before, finding.release_after),
+        reference: (finding.reference_before, finding.reference_after),
+        unit: finding.unit,
+        strength: finding.strength,
+        of_limit: match finding.detector {
+            Detector::Rule => true,
+            Detector::Funnel | Detector::Model => false,
+        },
+        since: finding.since,
+        instances: finding.instances.len(),
+    }
+}
+
+fn charts(findings: &[&Finding], about: &About<'_>) -> Vec<Chart> {
+    let mut charts: Vec<Chart> = Vec::new();
+    for finding in findings.iter().take(REASONS_MAX) {
+        let Some(series) = about.evidence.iter().find(|series| series.signal == finding.signal) else {
+            continue;
+        };
+        if charts.iter().any(|chart| chart.signal == series.signal) {
+            continue;
+        }
+        let points = thinned(series, about.notice.at);
+        if points.len() >= 2 && charts.len() < CHARTS_MAX {
+            let from = points[0].0;
+            let batches = about.order.batches.iter().map(|batch| batch.started_at);
+            charts.push(Chart {
+                signal: clipped(&series.signal),
+                unit: series.unit,
+                points,
+                batches: batches.filter(|at| *at >= from && *at <= about.notice.at).collect(),
+            });
+        }
+    }
+    charts
+}
+
+/// Every n-th point up to `until`, the last one always among them.
+fn thinned(series: &EvidenceSeries, until: Timestamp) -> Vec<(Timestamp, Option<f64>, Option<f64>)> {
+    let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+    let points: Vec<_> = series
+        .points
+        .iter()
+        .filter(|point| point.at <= until)
+        .map(|point| (point.at, finite(point.release), finite(point.reference)))
+        .collect();
+    let step = points.len().div_ceil(CHART_POINTS_MAX).max(1);
+    let skip = points.len().saturating_sub(1) % step;
+    points.into_iter().skip(skip).step_by(step).collect()
+}
+
+fn next(notice: &Notice, decision: Option<&Decision>, policy: &Policy) -> Next {
+    match notice.kind {
+        NoticeKind::Course => Next::Nothing,
+        NoticeKind::Advice => Next::GoesOn,
+        NoticeKind::RolledBack => Next::CountsAsFaulty,
+        NoticeKind::CommandFailed => Next::ByHand,
+        NoticeKind::Blind => match policy.when_blind {
+            WhenBlind::Hold => Next::Holds,
+            WhenBlind::Proceed => Next::GoesOn,
+            WhenBlind::Pause => match policy.mode {
+                Mode::Enforce => Next::WaitsForPerson,
+                Mode::Observe | Mode::Advise => Next::GoesOn,
+            },
+        },
+        NoticeKind::Paused => {
+            let by_guardian = decision.is_none_or(|decision| decision.by == Decider::Guardian);
+            let escalates = by_guardian
+                && policy.mode == Mode::Enforce
+                && policy.may_roll_back
+                && policy.rollback_after < Duration::MAX;
+            if escalates {
+                Next::RollsBackAt(notice.at + policy.rollback_after)
+            } else {
+                Next::WaitsForPerson
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The sentences of messages and link pages, in both languages.
+
+use serde::Serialize;
+
+use crate::config::notify::{Language, Severity};
+use crate::guard::Action;
+
+use super::links::LinkAction;
+use super::message::{MessageKind, Next};
+
+/// The fixed words of a message, for templates.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[allow(missing_docs)] // The names are the words.
+pub struct Labels {
+    pub application: &'static str,
+    pub release: &'static str,
+    pub version: &'static str,
+    pub environment: &'static str,
+    pub time: &'static str,
+    pub decided: &'static str,
+    pub reasons: &'static str,
+    pub release_group: &'static str,
+    pub reference_group: &'static str,
+    pub before: &'static str,
+    pub now: &'static str,
+    pub signal: &'static str,
+    pub blind: &'static str,
+    pub next: &'static str,
+    pub actions: &'static str,
+    pub page: &'static str,
+    pub links_note: &'static str,
+    pub footer: &'static str,
+    pub batch: &'static str,
+}
+
+const ENGLISH: Labels = Labels {
+    application: "Application",
+    release: "Release",
+    version: "Version",
+    environment: "Environment",
+    time: "Time",
+    decided: "Decided",
+    reasons: "Strongest reasons",
+    release_group: "release group",
+    reference_group: "reference group",
+    before: "before",
+    now: "now",
+    signal: "Signal",
+    blind: "Could not be judged",
+    next: "What happens next",
+    actions: "Decide yourself",
+    page: "All evidence",
+    links_note: "Each link opens a page that asks once more. Whoever has this message can use them.",
+    footer: "Sent by the release guardian.",
+    batch: "a batch began",
+};
+
+const CHINESE: Labels = Labels {
+    application: "应用",
+    release: "发布单",
+    version: "版本",
+    environment: "环境",
+    time: "时间",
+    decided: "决定",
+    reasons: "主要依据",
+    release_group: "发布组",
+    reference_group: "对照组",
+    before: "发布前",
+    now: "当前",
+    signal: "指标",
+    blind: "未能判断",
+    next: "接下来",
+    actions: "人工处理",
+    page: "查看全部证据",
+    links_note: "点击链接后需再次确认才会执行。收到此消息的人均可使用这些链接。",
+    footer: "由发布守护者发送。",
+    batch: "批次开始",
+};
+
+/// The fixed words in `language`.
+pub fn labels(language: Language) -> &'static Labels {
+    match language {
+        Language::English => &ENGLISH,
+        Language::SimplifiedChinese => &CHINESE,
+    }
+}
+
+/// The first line of a message. `what` names application and version.
+pub fn headline(language: Language, kind: MessageKind, what: &str) -> String {
+    use MessageKind as K;
+    match language {
+        Language::English => match kind {
+            K::Advice => format!("{what} looks faulty; nothing was stopped"),
+            K::Paused => format!("{what} was paused"),
+            K::RolledBack => format!("{what} was rolled back"),
+            K::Blind => format!("{what} cannot be judged"),
+            K::CommandFailed => format!("{what}: a command failed, please act by hand"),
+            K::Course => format!("{what}: course of the release"),
+            K::Unacknowledged => format!("{what} was paused and nobody has answered"),
+            K::ChannelFailing => "Messages could not be delivered".to_owned(),
+            K::Test => "Test message".to_owned(),
+        },
+        Language::SimplifiedChinese => match kind {
+            K::Advice => format!("{what} 疑似有故障，未停止发布"),
+            K::Paused => format!("{what} 已暂停发布"),
+            K::RolledBack => format!("{what} 已回滚"),
+            K::Blind => format!("{what} 暂时无法判断"),
+            K::CommandFailed => format!("{what} 指令执行失败，请人工处理"),
+            K::Course => format!("{what} 发布进展"),
+            K::Unacknowledged => format!("{what} 已暂停发布，尚无人响应"),
+            K::ChannelFailing => "有消息未能送达".to_owned(),
+            K::Test => "测试消息".to_owned(),
+        },
+    }
+}
+
+/// The engine's sentence is English; where the kind alone says it, a message
+/// in another language says it in its own words.
+pub fn kind_sentence(language: Language, kind: MessageKind) -> Option<&'static str> {
+    use MessageKind as K;
+    match language {
+        Language::English => None,
+        Language::SimplifiedChinese => match kind {
+            K::Paused => Some("已下令暂停此次发布。"),
+            K::RolledBack => Some("已下令回滚到旧版本。"),
+            K::Advice => Some("发布组出现异常；仅提示，未干预发布。"),
+            K::Unacknowledged => Some("暂停通知已超时，尚无人响应，现升级通知。"),
+            K::Test => Some("这是一条测试消息，没有发生任何事情。"),
+            K::Blind | K::CommandFailed | K::Course | K::ChannelFailing => None,
+        },
+    }
+}
+
+/// `critical`, as people read it.
+pub fn severity(language: Language, severity: Severity) -> &'static str {
+    match (language, severity) {
+        (Language::English, _) => severity.word(),
+        (Language::SimplifiedChinese, Severity::Info) => "通知",
+        (Language::SimplifiedChinese, Severity::Warning) => "警告",
+        (Language::SimplifiedChinese, Severity::Critical) => "严重",
+    }
+}
+
+/// What was decided, by whom, and how sure.
+pub fn decided(
+    language: Language,
+    action: Action,
+    would: Action,
+    operator: Option<&str>,
+    percent: &str,
+) -> String {
+    let word = |action| match (language, action) {
+        (Language::English, Action::Proceed) => "proceed",
+        (Language::English, Action::Advise) => "advise, nothing is stopped",
+        (Language::English, Action::Pause) => "pause",
+        (Language::English, Action::Rollback) => "roll back",
+        (Language::SimplifiedChinese, Action::Proceed) => "继续发布",
+        (Language::SimplifiedChinese, Action::Advise) => "仅提示，不停止发布",
+        (Language::SimplifiedChinese, Action::Pause) => "暂停发布",
+        (Language::SimplifiedChinese, Action::Rollback) => "回滚",
+    };
+    match language {
+        Language::English => {
+            let by = operator.map_or("by the guardian".to_owned(), |name| format!("by {name}"));
+            let would = if would == action {
+                String::new()
+            } else {
+                format!("; in enforce mode it would be: {}", word(would))
+            };
+            format!("{} ({by}; probability of a fault {percent}{would})", word(action))
+        }
+        Language::SimplifiedChinese => {
+            let by = operator.map_or("由守护者决定".to_owned(), |name| format!("由 {name} 决定"));
+            let would = if would == action {
+                String::new()
+            } else {
+                format!("；若为执行模式则会：{}", word(would))
+            };
+            format!("{}（{by}，故障概率 {percent}{would}）", word(action))
+        }
+    }
+}
+
+/// How far it deviates.
+pub fn strength(language: Language, strength: &str, of_limit: bool) -> String {
+    match (language, of_limit) {
+        (Language::English, false) => format!("{strength} × the noise"),
+        (Language::English, true) => format!("{strength} × the limit"),
+        (Language::SimplifiedChinese, false) => format!("为噪声的 {strength} 倍"),
+        (Language::SimplifiedChinese, true) => format!("为阈值的 {strength} 倍"),
+    }
+}
+
+/// Since when, and on how many instances.
+pub fn since(language: Language, clock_time: &str) -> String {
+    match language {
+        Language::English => format!("since {clock_time}"),
+        Language::SimplifiedChinese => format!("自 {clock_time} 起"),
+    }
+}
+
+/// On how many instances it shows.
+pub fn on_instances(language: Language, instances: usize) -> String {
+    match language {
+        Language::English if instances == 1 => "on 1 instance".to_owned(),
+        Language::English => format!("on {instances} instances"),
+        Language::SimplifiedChinese => format!("涉及 {instances} 个实例"),
+    }
+}
+
+/// How many reasons are not shown.
+pub fn more_reasons(language: Language, count: usize) -> String {
+    match language {
+        Language::English if count == 1 => "1 more signal deviates".to_owned(),
+        Language::English => format!("{count} more signals deviate"),
+        Language::SimplifiedChinese => format!("另有 {count} 个指标异常"),
+    }
+}
+
+/// The past release that looked like this one.
+pub fn similar(language: Language, release: &str, cause: Option<&str>) -> String {
+    match (language, cause) {
+        (Language::English, Some(cause)) => format!("Looks like {release}, which had: {cause}"),
+        (Language::English, None) => format!("Looks like {release}, which was healthy"),
+        (Language::SimplifiedChinese, Some(cause)) => format!("与 {release} 相似，当时的原因：{cause}"),
+        (Language::SimplifiedChinese, None) => format!("与 {release} 相似，当时并无故障"),
+    }
+}
+
+/// What happens next; `clock_time` is that of a rollback to come.
+pub fn next(language: Language, next: Next, clock_time: &str) -> Option<String> {
+    let text = match language {
+        Language::English => match next {
+            Next::Nothing => return None,
+            Next::GoesOn => "The release goes on and is watched on.".to_owned(),
+            Next::WaitsForPerson => {
+                "It stays paused until somebody resumes it or rolls it back.".to_owned()
+            }
+            Next::RollsBackAt(_) => format!(
+                "It is rolled back at {clock_time} if the fault is still there and nobody resumes it before."
+            ),
+            Next::CountsAsFaulty => {
+                "The release counts as faulty from now on, until somebody calls it a false alarm.".to_owned()
+            }
+            Next::Holds => "Nothing is sent; pipelines that ask are told to wait.".to_owned(),
+            Next::ByHand => {
+                "Pause or roll back by hand in the release system: the guardian's command did not take effect."
+                    .to_owned()
+            }
+        },
+        Language::SimplifiedChinese => match next {
+            Next::Nothing => return None,
+            Next::GoesOn => "发布继续进行，守护者继续观察。".to_owned(),
+            Next::WaitsForPerson => "发布保持暂停，直到有人选择继续或回滚。".to_owned(),
+            Next::RollsBackAt(_) => {
+                format!("若到 {clock_time} 故障仍在且无人选择继续，将自动回滚。")
+            }
+            Next::CountsAsFaulty => "此次发布将记为有故障，除非有人标记为误报。".to_owned(),
+            Next::Holds => "不发送任何指令；查询结果的流水线会被要求等待。".to_owned(),
+            Next::ByHand => "守护者的指令未生效，请在发布系统中人工暂停或回滚。".to_owned(),
+        },
+    };
+    Some(text)
+}
+
+/// The text of a link or of the button on its page.
+pub fn link(language: Language, action: LinkAction) -> &'static str {
+    match language {
+        Language::English => match action {
+            LinkAction::Acknowledge => "I am looking at it",
+            LinkAction::Resume => "Resume",
+            LinkAction::Rollback => "Roll back",
+            LinkAction::FaultConfirmed => "It is a fault",
+            LinkAction::FalseAlarm => "False alarm",
+        },
+        Language::SimplifiedChinese => match action {
+            LinkAction::Acknowledge => "我来处理",
+            LinkAction::Resume => "继续发布",
+            LinkAction::Rollback => "回滚",
+            LinkAction::FaultConfirmed => "确认故障",
+            LinkAction::FalseAlarm => "误报",
+        },
+    }
+}
+
+/// The first line of a digest.
+pub fn digest(language: Language, messages: usize) -> String {
+    match language {
+        Language::English => format!("{messages} messages about releases"),
+        Language::SimplifiedChinese => format!("{messages} 条发布消息汇总"),
+    }
+}
+
+/// How many messages a digest leaves out.
+pub fn omitted(language: Language, messages: usize) -> String {
+    match language {
+        Language::English => format!("and {messages} more; see the guardian's pages"),
+        Language::SimplifiedChinese => format!("另有 {messages} 条，请查看守护者页面"),
+    }
+}
