@@ -1,0 +1,197 @@
+//! Which applications there are, and which scrapes are theirs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, mpsc, watch};
+
+use crate::adapters::guardian::{GuardianError, MissingSetting};
+use crate::adapters::release_system::ReleaseSystem;
+use crate::adapters::release_systems::webhook::{Webhook, WebhookError};
+use crate::adapters::targets::Target;
+use crate::config::{ReleaseSystem as SystemSettings, ReleaseSystemKind, Settings, SourceKind, Surroundings};
+use crate::domain::{ApplicationName, InstanceId, ReleaseOrder, Scrape, Selector};
+use crate::guard::engine::EngineSettings;
+
+use super::actor::{Actor, ApplicationSpec, CALLS_MAX, Call, End, Inbox, Means, SCRAPES_MAX, View};
+
+/// Applications that are integrated by themselves; more are refused with a
+/// word, since a label with many values is no application's name.
+pub(super) const INTEGRATED_MAX: usize = 100;
+
+/// Which targets are an application's.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Members {
+    /// As its settings say.
+    Selected {
+        /// All sources if empty.
+        sources: Vec<String>,
+        /// All targets of them if empty.
+        select: Vec<Selector>,
+    },
+    /// Those whose first application label has its name.
+    Labelled {
+        /// The labels, in order.
+        labels: Vec<String>,
+    },
+    /// Those that a release order named.
+    Named(BTreeSet<InstanceId>),
+}
+
+impl Members {
+    pub(super) fn has(&self, name: &ApplicationName, source: &str, target: &Target) -> bool {
+        match self {
+            Self::Selected { sources, select } => {
+                (sources.is_empty() || sources.iter().any(|s| s == source)) && target.is_selected(select)
+            }
+            Self::Labelled { labels } => label_of(labels, target) == Some(name.as_str()),
+            Self::Named(instances) => instances.contains(&target.instance),
+        }
+    }
+}
+
+/// The application that a target's labels name.
+pub(super) fn label_of<'a>(labels: &[String], target: &'a Target) -> Option<&'a str> {
+    labels.iter().find_map(|label| target.labels.get(label)).map(String::as_str)
+}
+
+/// A running application.
+pub(super) struct Running {
+    pub(super) members: Members,
+    pub(super) spec: ApplicationSpec,
+    pub(super) calls: mpsc::Sender<Call>,
+    pub(super) scrapes: mpsc::Sender<Scrape>,
+    pub(super) view: watch::Receiver<View>,
+}
+
+impl Running {
+    /// Starts the actor of an application, and starts it again when it fails.
+    pub(super) fn start(spec: ApplicationSpec, members: Members, means: &Means) -> Self {
+        let (calls, calls_in) = mpsc::channel(CALLS_MAX);
+        let (scrapes, scrapes_in) = mpsc::channel(SCRAPES_MAX);
+        let (view_out, view) = watch::channel(View::default());
+        let inbox = Arc::new(Mutex::new(Inbox { calls: calls_in, scrapes: scrapes_in }));
+        let supervised =
+            supervise(spec.clone(), means.clone(), inbox, calls.clone(), view_out);
+        tokio::spawn(supervised);
+        Self { members, spec, calls, scrapes, view }
+    }
+}
+
+/// Runs an actor until it is told to stop. One that panicked, or whose store
+/// failed, is begun again from the store, with growing pauses.
+async fn supervise(
+    spec: ApplicationSpec,
+    means: Means,
+    inbox: Arc<Mutex<Inbox>>,
+    calls: mpsc::Sender<Call>,
+    view: watch::Sender<View>,
+) {
+    let mut failures = 0u32;
+    loop {
+        let actor =
+            Actor::run(spec.clone(), means.clone(), inbox.clone(), calls.clone(), view.clone());
+        let begun = std::time::Instant::now();
+        match tokio::spawn(actor).await {
+            Ok(End::Stopped) => return,
+            Ok(End::Store(error)) => {
+                let error = super::shared::chain(&error);
+                tracing::error!(application = %spec.name, %error, "the watch cannot begin without the store");
+            }
+            Err(error) => {
+                means.shared.metrics.panics.inc();
+                tracing::error!(application = %spec.name, %error, "a fault of the guardian's own was caught; the watch begins again from the store. Please report it");
+            }
+        }
+        failures = if begun.elapsed().as_secs() > 60 { 0 } else { (failures + 1).min(6) };
+        tokio::time::sleep(std::time::Duration::from_secs(1 << failures) / 2).await;
+    }
+}
+
+/// What settings say of an application, or of all that nobody configured.
+pub(super) fn spec_of(
+    settings: &Settings,
+    name: &ApplicationName,
+    surroundings: &dyn Surroundings,
+) -> Result<(ApplicationSpec, Members), WebhookError> {
+    let configured = settings.application(name);
+    let (policy, system) = match configured {
+        Some(application) => (&application.policy, &application.release_system),
+        None => (&settings.defaults.policy, &settings.defaults.release_system),
+    };
+    let sources = configured.map(|a| a.sources.clone()).unwrap_or_default();
+    let interval = settings
+        .sources
+        .iter()
+        .filter(|source| sources.is_empty() || sources.contains(&source.name))
+        .map(|source| match &source.kind {
+            SourceKind::Scrape(scrape) => scrape.interval,
+            SourceKind::Prometheus(prometheus) => prometheus.step,
+        })
+        .max();
+    let defaults = EngineSettings::default();
+    let engine = EngineSettings {
+        policy: policy.clone(),
+        interval: interval.unwrap_or(defaults.interval),
+        history: defaults.history.max(settings.recordings.before),
+        ..defaults
+    };
+    let system = system.as_ref().map(|system| open(system, surroundings)).transpose()?;
+    let members = match configured {
+        Some(application) => Members::Selected { sources, select: application.select.clone() },
+        None => Members::Labelled { labels: settings.defaults.application_labels.clone() },
+    };
+    let spec = ApplicationSpec { name: name.clone(), engine, system, configured: configured.is_some() };
+    Ok((spec, members))
+}
+
+fn open(
+    settings: &SystemSettings,
+    surroundings: &dyn Surroundings,
+) -> Result<Arc<dyn ReleaseSystem>, WebhookError> {
+    match &settings.kind {
+        ReleaseSystemKind::Webhook(webhook) => Ok(Arc::new(Webhook::new(webhook, surroundings)?)),
+    }
+}
+
+/// Why an application that nobody configured cannot be watched.
+pub(super) fn missing(
+    settings: &Settings,
+    name: &ApplicationName,
+    targets: &[Arc<Target>],
+    order: &ReleaseOrder,
+) -> GuardianError {
+    let mut which = Vec::new();
+    if settings.sources.is_empty() {
+        which.push(MissingSetting {
+            setting: "source".to_owned(),
+            why: "there is no [[source]]: name the targets, or a Prometheus server, that the samples come from".to_owned(),
+        });
+    }
+    let labels = settings.defaults.application_labels.join(", ");
+    let seen: BTreeSet<&str> = targets
+        .iter()
+        .filter_map(|target| label_of(&settings.defaults.application_labels, target))
+        .take(INTEGRATED_MAX)
+        .collect();
+    let seen = match seen.is_empty() {
+        true => format!("none of the {} targets has one of the labels {labels}", targets.len()),
+        false => format!("the labels {labels} of the targets name {}", seen.into_iter().collect::<Vec<_>>().join(", ")),
+    };
+    which.push(MissingSetting {
+        setting: format!("application.{name}.select"),
+        why: format!("no target is known to be of {name}: {seen}. Add [[application]] with name = \"{name}\" and select, or label the targets"),
+    });
+    if order.batches.iter().all(|b| b.instances.is_empty()) && order.reference.is_empty() {
+        which.push(MissingSetting {
+            setting: "batches".to_owned(),
+            why: "the order names no machines either".to_owned(),
+        });
+    }
+    GuardianError::MissingSettings { application: name.clone(), which }
+}
+
+/// The machines that an order names.
+pub(super) fn instances_of(order: &ReleaseOrder) -> BTreeSet<InstanceId> {
+    order.batches.iter().flat_map(|b| &b.instances).chain(&order.reference).cloned().collect()
+}
