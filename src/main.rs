@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use release_guardian::app::{check, replay};
+use release_guardian::app;
 
 /// Watches every rollout, pauses or rolls back a bad one by itself, and says why.
 #[derive(Parser)]
@@ -15,15 +15,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The daemon.
+    Serve(app::serve::Args),
     /// Every problem of a settings file at once, or what was understood of it.
-    Check(check::Args),
+    Check(app::check::Args),
     /// Past releases through the same engine that runs live.
-    Replay(replay::Args),
+    Replay(app::replay::Args),
+    /// Tells the running daemon what a release really was.
+    Feedback(app::feedback::Args),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Check(args) => check::run(&args),
-        Command::Replay(args) => replay::run(&args),
+        Command::Serve(args) => app::serve::run(&args),
+        Command::Check(args) => app::check::run(&args),
+        Command::Replay(args) => app::replay::run(&args),
+        Command::Feedback(args) => app::feedback::run(&args),
     }
 }

@@ -9,9 +9,8 @@ use crate::adapters::guardian::{GuardianError, MissingSetting};
 use crate::adapters::release_system::ReleaseSystem;
 use crate::adapters::release_systems::webhook::{Webhook, WebhookError};
 use crate::adapters::targets::Target;
-use crate::config::{ReleaseSystem as SystemSettings, ReleaseSystemKind, Settings, SourceKind, Surroundings};
+use crate::config::{ReleaseSystem as SystemSettings, ReleaseSystemKind, Settings, Surroundings};
 use crate::domain::{ApplicationName, InstanceId, ReleaseOrder, Scrape, Selector};
-use crate::guard::engine::EngineSettings;
 
 use super::actor::{Actor, ApplicationSpec, CALLS_MAX, Call, End, Inbox, Means, SCRAPES_MAX, View};
 
@@ -71,8 +70,7 @@ impl Running {
         let (scrapes, scrapes_in) = mpsc::channel(SCRAPES_MAX);
         let (view_out, view) = watch::channel(View::default());
         let inbox = Arc::new(Mutex::new(Inbox { calls: calls_in, scrapes: scrapes_in }));
-        let supervised =
-            supervise(spec.clone(), means.clone(), inbox, calls.clone(), view_out);
+        let supervised = supervise(spec.clone(), means.clone(), inbox, calls.clone(), view_out);
         tokio::spawn(supervised);
         Self { members, spec, calls, scrapes, view }
     }
@@ -89,8 +87,7 @@ async fn supervise(
 ) {
     let mut failures = 0u32;
     loop {
-        let actor =
-            Actor::run(spec.clone(), means.clone(), inbox.clone(), calls.clone(), view.clone());
+        let actor = Actor::run(spec.clone(), means.clone(), inbox.clone(), calls.clone(), view.clone());
         let begun = std::time::Instant::now();
         match tokio::spawn(actor).await {
             Ok(End::Stopped) => return,
@@ -115,27 +112,12 @@ pub(super) fn spec_of(
     surroundings: &dyn Surroundings,
 ) -> Result<(ApplicationSpec, Members), WebhookError> {
     let configured = settings.application(name);
-    let (policy, system) = match configured {
-        Some(application) => (&application.policy, &application.release_system),
-        None => (&settings.defaults.policy, &settings.defaults.release_system),
+    let (engine, system) = match configured {
+        Some(application) => (&application.engine, &application.release_system),
+        None => (&settings.defaults.engine, &settings.defaults.release_system),
     };
     let sources = configured.map(|a| a.sources.clone()).unwrap_or_default();
-    let interval = settings
-        .sources
-        .iter()
-        .filter(|source| sources.is_empty() || sources.contains(&source.name))
-        .map(|source| match &source.kind {
-            SourceKind::Scrape(scrape) => scrape.interval,
-            SourceKind::Prometheus(prometheus) => prometheus.step,
-        })
-        .max();
-    let defaults = EngineSettings::default();
-    let engine = EngineSettings {
-        policy: policy.clone(),
-        interval: interval.unwrap_or(defaults.interval),
-        history: defaults.history.max(settings.recordings.before),
-        ..defaults
-    };
+    let engine = engine.clone();
     let system = system.as_ref().map(|system| open(system, surroundings)).transpose()?;
     let members = match configured {
         Some(application) => Members::Selected { sources, select: application.select.clone() },
@@ -165,7 +147,9 @@ pub(super) fn missing(
     if settings.sources.is_empty() {
         which.push(MissingSetting {
             setting: "source".to_owned(),
-            why: "there is no [[source]]: name the targets, or a Prometheus server, that the samples come from".to_owned(),
+            why:
+                "there is no [[source]]: name the targets, or a Prometheus server, that the samples come from"
+                    .to_owned(),
         });
     }
     let labels = settings.defaults.application_labels.join(", ");
@@ -176,7 +160,10 @@ pub(super) fn missing(
         .collect();
     let seen = match seen.is_empty() {
         true => format!("none of the {} targets has one of the labels {labels}", targets.len()),
-        false => format!("the labels {labels} of the targets name {}", seen.into_iter().collect::<Vec<_>>().join(", ")),
+        false => format!(
+            "the labels {labels} of the targets name {}",
+            seen.into_iter().collect::<Vec<_>>().join(", ")
+        ),
     };
     which.push(MissingSetting {
         setting: format!("application.{name}.select"),

@@ -11,13 +11,21 @@ use crate::adapters::targets::{Discovered, Discovery};
 use crate::config::{ScrapeSource, Source, SourceKind};
 
 use super::daemon::{Daemon, Environment};
+use super::history::{Questions, questions};
 
 /// Scrapes of one source that wait to be given to applications.
 const SCRAPES_MAX: usize = 1_024;
 
 /// The running collectors.
 pub(super) struct Collectors {
-    running: Vec<(Source, Vec<JoinHandle<()>>)>,
+    running: Vec<Collector>,
+}
+
+/// What a collector was made from, and its tasks.
+struct Collector {
+    source: Source,
+    questions: Vec<Questions>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Collectors {
@@ -39,16 +47,26 @@ impl Collectors {
     /// run already go on.
     pub(super) fn follow(&mut self, daemon: &Arc<Daemon>) -> Result<(), ClientError> {
         let settings = daemon.settings();
+        let wanted: Vec<(&Source, Vec<Questions>)> = settings
+            .sources
+            .iter()
+            .map(|source| match &source.kind {
+                SourceKind::Scrape(_) => (source, Vec::new()),
+                SourceKind::Prometheus(server) => (source, questions(&settings, &source.name, server)),
+            })
+            .collect();
         let mut new = Vec::new();
-        for source in &settings.sources {
-            if !self.running.iter().any(|(known, _)| known == source) {
-                new.push((source.clone(), collect(daemon, source)?));
+        for (source, questions) in &wanted {
+            if !self.running.iter().any(|c| c.source == **source && c.questions == *questions) {
+                let tasks = collect(daemon, source, questions.clone())?;
+                new.push(Collector { source: (*source).clone(), questions: questions.clone(), tasks });
             }
         }
-        self.running.retain(|(known, tasks)| {
-            let stays = settings.sources.contains(known);
+        self.running.retain(|c| {
+            let stays =
+                wanted.iter().any(|(source, questions)| c.source == **source && c.questions == *questions);
             if !stays {
-                tasks.iter().for_each(JoinHandle::abort);
+                c.tasks.iter().for_each(JoinHandle::abort);
             }
             stays
         });
@@ -57,16 +75,20 @@ impl Collectors {
     }
 
     pub(super) fn stop(&self) {
-        self.running.iter().flat_map(|(_, tasks)| tasks).for_each(JoinHandle::abort);
+        self.running.iter().flat_map(|c| &c.tasks).for_each(JoinHandle::abort);
     }
 }
 
-fn collect(daemon: &Arc<Daemon>, source: &Source) -> Result<Vec<JoinHandle<()>>, ClientError> {
+fn collect(
+    daemon: &Arc<Daemon>,
+    source: &Source,
+    questions: Vec<Questions>,
+) -> Result<Vec<JoinHandle<()>>, ClientError> {
     let weak = Arc::downgrade(daemon);
     match &source.kind {
         SourceKind::Scrape(scrape) => scrape_targets(weak, &daemon.environment, &source.name, scrape),
         SourceKind::Prometheus(prometheus) => {
-            super::history::collect(weak, &daemon.environment, &source.name, prometheus)
+            super::history::collect(weak, &daemon.environment, &source.name, prometheus, questions)
         }
     }
 }

@@ -151,11 +151,17 @@ impl Daemon {
     /// Gives a scrape to the applications whose it is.
     pub(super) fn route(&self, source: &str, target: &Target, scrape: &Scrape) {
         for (name, running) in read(&self.running).iter() {
-            if running.members.has(name, source, target) && running.scrapes.try_send(scrape.clone()).is_err() {
+            if running.members.has(name, source, target) && running.scrapes.try_send(scrape.clone()).is_err()
+            {
                 self.means.shared.metrics.shed.get_or_create(&WhatLabels { what: "scrapes" }).inc();
                 tracing::warn!(application = %name, instance = %scrape.instance, "a scrape is shed: the application is too busy");
             }
         }
+    }
+
+    /// The queue of an application's scrapes.
+    pub(super) fn scrapes_of(&self, name: &ApplicationName) -> Option<tokio::sync::mpsc::Sender<Scrape>> {
+        read(&self.running).get(name).map(|running| running.scrapes.clone())
     }
 
     /// All targets that are known.
@@ -262,7 +268,8 @@ impl Daemon {
             if instances.is_empty() {
                 missing.push(crate::adapters::guardian::MissingSetting {
                     setting: format!("application.{name}.select"),
-                    why: "no target is selected: check the sources' targets and the labels in select".to_owned(),
+                    why: "no target is selected: check the sources' targets and the labels in select"
+                        .to_owned(),
                 });
             }
             let system = running.spec.system.as_ref();

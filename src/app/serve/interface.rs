@@ -64,9 +64,10 @@ fn check_order(order: &ReleaseOrder) -> Result<(), GuardianError> {
 
 fn check_batch(at: &str, batch: &Batch) -> Result<(), GuardianError> {
     match batch.weight {
-        Some(weight) if !(weight.is_finite() && weight > 0.0) => {
-            Err(invalid(&format!("{at}/weight"), "it must be more than 0; 1 is the traffic of a reference machine"))
-        }
+        Some(weight) if !(weight.is_finite() && weight > 0.0) => Err(invalid(
+            &format!("{at}/weight"),
+            "it must be more than 0; 1 is the traffic of a reference machine",
+        )),
         Some(_) | None => Ok(()),
     }
 }
@@ -239,8 +240,11 @@ impl Interface for Daemon {
         }
         let stored = self.stored_release(&release).await?;
         let digest = digest("feedback", &release.to_string(), &(word.kind, word.onset, &word.comment));
-        let mut answer =
-            Taken { phase: Some(stored.phase), changed: true, text: "stored; the newest word counts".to_owned() };
+        let mut answer = Taken {
+            phase: Some(stored.phase),
+            changed: true,
+            text: "stored; the newest word counts".to_owned(),
+        };
         let key = caller.idempotency_key.as_ref().map(|key| format!("{}\n{key}", caller.who));
         if let Some(key) = &key
             && let Some(kept) = shared.stored("answer", shared.store.answer(key)).await?
@@ -278,9 +282,9 @@ impl Interface for Daemon {
         application: ApplicationName,
         alert: Alert,
     ) -> Result<Taken, GuardianError> {
-        let watched = self.view(&application).ok_or_else(|| GuardianError::NotFound {
-            what: format!("application {application}"),
-        })?;
+        let watched = self
+            .view(&application)
+            .ok_or_else(|| GuardianError::NotFound { what: format!("application {application}") })?;
         if watched.release.is_none() {
             let text = "no release of the application is watched; the alert is dropped".to_owned();
             return Ok(Taken { phase: None, changed: false, text });
@@ -294,7 +298,8 @@ impl Interface for Daemon {
         let shared = &self.means.shared;
         let stored = shared.stored("releases", shared.store.releases(&filter)).await?;
         let limit = filter.limit.unwrap_or(100).clamp(1, 500) as usize;
-        let next_before = (stored.len() >= limit).then(|| stored.last().map(|r| r.order.started_at)).flatten();
+        let next_before =
+            (stored.len() >= limit).then(|| stored.last().map(|r| r.order.started_at)).flatten();
         let releases = stored
             .iter()
             .map(|release| {

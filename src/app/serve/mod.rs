@@ -10,6 +10,7 @@ mod collect;
 mod courier;
 mod daemon;
 mod gate;
+mod history;
 mod interface;
 mod keeper;
 mod quality;
@@ -18,6 +19,7 @@ mod recorder;
 mod restore;
 mod service;
 mod shared;
+mod web;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -164,8 +166,8 @@ fn try_run(args: &Args) -> Result<(), ServeError> {
 
 /// Reads and checks a settings file.
 fn read_settings(path: &Path, environment: &dyn Surroundings) -> Result<Settings, ServeError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ServeError::File { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ServeError::File { path: path.to_owned(), source })?;
     Settings::read(&path.to_string_lossy(), &text, environment).map_err(ServeError::Settings)
 }
 
@@ -262,7 +264,13 @@ async fn serve(args: &Args, settings: Settings, environment: Environment) -> Res
     let listener = tokio::net::TcpListener::bind(server.listen).await.map_err(listen_error)?;
     tracing::info!(listen = %server.listen, version = env!("CARGO_PKG_VERSION"), "the guardian runs");
     let (stop, stopped) = watch::channel(false);
-    let web = tokio::spawn(service::interface(listener, running.guardian(), server.clone(), stopped));
+    let web = tokio::spawn(web::interface(
+        listener,
+        running.guardian(),
+        server.clone(),
+        environment.clone(),
+        stopped,
+    ));
     let result = service::until_stopped(&mut running, &args.config, environment.as_ref(), web).await;
     service::say_stopping();
     tracing::info!("the guardian stops; what is in memory is stored first");

@@ -5,14 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::adapters::clock;
-use crate::adapters::guardian::{Guardian, Interface as _};
-use crate::config::{Server, Surroundings};
+use crate::adapters::guardian::Interface as _;
+use crate::config::Surroundings;
 
 use super::shared::chain;
 use super::{Running, read_settings};
@@ -36,16 +34,6 @@ pub(super) fn say_stopping() {
 
 pub(super) fn say_error(text: &str) {
     notify(&[NotifyState::Status(text)]);
-}
-
-/// Serves the interface until `stopped` says so.
-pub(super) async fn interface(
-    listener: TcpListener,
-    guardian: Guardian,
-    server: Server,
-    stopped: watch::Receiver<bool>,
-) -> io::Result<()> {
-    super::web_stub(listener, guardian, server, stopped).await
 }
 
 /// Beats until a signal ends it, or the interface fails.
@@ -83,7 +71,8 @@ pub(super) async fn until_stopped(
 async fn self_check(running: &Running, beats: u32) {
     let shared = &running.daemon.means.shared;
     let now = shared.now();
-    let work = shared.store.set_fact("beat", &now.to_string());
+    let text = now.to_string();
+    let work = shared.store.set_fact("beat", &text);
     // What fails is logged, counted and shown by `stored` itself.
     let _ = shared.stored("beat", work).await;
     if beats.is_multiple_of(TIDY_BEATS) {
@@ -115,9 +104,11 @@ fn reload(running: &mut Running, config: &Path, environment: &dyn Surroundings) 
             if settings.server != old.server || settings.store != old.store || settings.log != old.log {
                 tracing::warn!("changes of [server], [store] and [log] come into force at the next start");
             }
-            let applied = running.daemon.reconfigure(settings).map_err(|e| chain(&e)).and_then(|()| {
-                running.collectors.follow(&running.daemon).map_err(|e| chain(&e))
-            });
+            let applied = running
+                .daemon
+                .reconfigure(settings)
+                .map_err(|e| chain(&e))
+                .and_then(|()| running.collectors.follow(&running.daemon).map_err(|e| chain(&e)));
             if applied.is_err() {
                 // Half of a settings file is not in force: the old one was whole.
                 let _ = running.daemon.reconfigure(old.as_ref().clone());
