@@ -16,3 +16,4 @@ pub mod store;
 pub mod surroundings;
 pub mod targets;
 pub mod telemetry;
+pub mod web;
