@@ -136,5 +136,82 @@ fn an_application_has_the_defaults_unless_it_says_otherwise() {
     assert_eq!(settings.defaults.engine.policy.checks, 5);
 }
 
+/// Serves one page to everybody, for ever.
+fn page_server(page: &'static str) -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
+            let _ = write!(stream, "{head}Content-Length: {}\r\n\r\n{page}", page.len());
+        }
+    });
+    address
+}
+
+fn check(arguments: &[&str], text: &str) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guardian.toml");
+    fs::write(&file, text).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_release-guardian"))
+        .arg("check")
+        .args(arguments)
+        .arg(&file)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_says_in_words_what_was_understood() {
+    let (code, said, _) = check(&[], &fs::read_to_string("config/release-guardian.toml").unwrap());
+    assert_eq!(code, Some(0));
+    for part in [
+        "application shop: {job=\"shop\"} of nodes, prometheus",
+        "pauses, and rolls back if the fault stays for 2m",
+        "new_exception on trial",
+        "limit \"availability\" on http_requests_total",
+        "pause, rollback, resume by webhook, read back",
+    ] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+}
+
+#[test]
+fn check_fails_with_every_problem_of_a_bad_file() {
+    let (code, _, said) = check(&[], "[server]\nlisten = 1\n[log]\nlevl = \"info\"\n");
+    assert_eq!(code, Some(1));
+    assert!(said.contains(":2:10: `listen`") && said.contains(":4:1: [log]"), "{said}");
+    let missing = std::process::Command::new(env!("CARGO_BIN_EXE_release-guardian"))
+        .args(["check", "/nowhere/guardian.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+}
+
+#[test]
+fn a_probe_shows_what_came_from_each_target() {
+    let good = page_server("up_seconds 1\nrequests_total{path=\"/a\"} 2\n");
+    let bad = page_server("requests_total 2\nthis is no sample\n");
+    let source = |targets: &str| {
+        format!("[[source]]\nname = \"nodes\"\nkind = \"scrape\"\nstatic = [{{ targets = [{targets}] }}]\n")
+    };
+    let (code, said, errors) = check(&["--probe"], &source(&format!("\"{good}\"")));
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert!(said.contains("2 samples"), "{said}");
+    // Port 1 of this machine refuses.
+    let (code, said, errors) =
+        check(&["--probe"], &source(&format!("\"{good}\", \"{bad}\", \"127.0.0.1:1\"")));
+    assert_eq!(code, Some(1), "{said}{errors}");
+    assert!(said.contains("1 samples, 1 lines lost, the first:"), "{said}");
+    assert!(said.contains("connection refused"), "{said}");
+    assert!(errors.contains("2 of the sources and targets"), "{errors}");
+}
+
 #[path = "settings/documentation.rs"]
 mod documentation;

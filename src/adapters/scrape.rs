@@ -107,7 +107,12 @@ impl Scraper {
         }
     }
 
-    async fn fetch(&self) -> Result<(Vec<u8>, Dialect), ScrapeFailure> {
+    /// The page of one scrape with its dialect, unread. The caller keeps the
+    /// deadline.
+    ///
+    /// # Errors
+    /// Why there is no page.
+    pub async fn fetch(&self) -> Result<(Vec<u8>, Dialect), ScrapeFailure> {
         let request = self
             .connection
             .request(reqwest::Method::GET, self.target.url.clone())

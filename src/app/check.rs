@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::probe::probe;
 use crate::adapters::surroundings::ProcessSurroundings;
 use crate::config::{
     Application, GroupBy, Problems, ReleaseSystem, ReleaseSystemKind, Settings, Source, SourceKind,
@@ -18,6 +19,9 @@ use crate::guard::{EngineSettings, Mode};
 pub struct Args {
     /// The settings file.
     file: PathBuf,
+    /// Ask every source once, and show what came from each target.
+    #[arg(long)]
+    probe: bool,
 }
 
 /// Why settings cannot be used.
@@ -52,13 +56,36 @@ pub fn run(args: &Args) -> ExitCode {
     match load(&args.file, &ProcessSurroundings) {
         Ok(settings) => {
             print!("{}", describe(&settings));
-            ExitCode::SUCCESS
+            if args.probe { run_probe(&settings) } else { ExitCode::SUCCESS }
         }
         Err(error) => {
             eprintln!("{error}");
             if let LoadError::Unreadable { source, .. } = &error {
                 eprintln!("  because: {source}");
             }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Asks every source; fails if one of them gave nothing, or not all.
+fn run_probe(settings: &Settings) -> ExitCode {
+    // An error says that another was installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start the runtime that asks the sources: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let probed = runtime.block_on(probe(settings, &ProcessSurroundings));
+    println!();
+    probed.lines.iter().for_each(|line| println!("{line}"));
+    match probed.troubles {
+        0 => ExitCode::SUCCESS,
+        count => {
+            eprintln!("{count} of the sources and targets gave nothing, or not all");
             ExitCode::FAILURE
         }
     }

@@ -4,5 +4,6 @@ pub mod check;
 pub mod feedback;
 pub mod figures;
 pub mod guardian;
+pub mod probe;
 pub mod replay;
 pub mod serve;
