@@ -21,6 +21,8 @@ enum Command {
     Check(app::check::Args),
     /// Past releases through the same engine that runs live.
     Replay(app::replay::Args),
+    /// Labelled recordings from a seed, for training and testing the judge.
+    Simulate(app::simulate::Args),
     /// Tells the running daemon what a release really was.
     Feedback(app::feedback::Args),
 }
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => app::serve::run(&args),
         Command::Check(args) => app::check::run(&args),
         Command::Replay(args) => app::replay::run(&args),
+        Command::Simulate(args) => app::simulate::run(&args),
         Command::Feedback(args) => app::feedback::run(&args),
     }
 }

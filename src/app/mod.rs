@@ -7,3 +7,4 @@ pub mod guardian;
 pub mod probe;
 pub mod replay;
 pub mod serve;
+pub mod simulate;
