@@ -534,11 +534,10 @@ fn is_used_key(error: &sqlx::Error) -> bool {
 }
 
 /// Orders are the same if they were when they were sent: batches that began
-/// since then do not matter.
+/// since then do not matter, nor the moment, which may be filled in.
 fn same_order(sent: &ReleaseOrder, stored: &ReleaseOrder) -> bool {
     sent.version == stored.version
         && sent.previous_version == stored.previous_version
-        && sent.started_at == stored.started_at
         && sent.reference == stored.reference
         && sent.batches.iter().all(|b| stored.batches.iter().any(|s| s.instances == b.instances))
 }

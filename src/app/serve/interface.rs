@@ -13,6 +13,7 @@ use crate::adapters::store::{KeptAnswer, StoredRelease};
 use crate::adapters::telemetry::Metrics;
 use crate::domain::{
     Alert, ApplicationName, Batch, Feedback, LabelOutcome, RECORDING_FORMAT, ReleaseKey, ReleaseOrder,
+    Timestamp,
 };
 use crate::guard::engine::{Input, OperatorOrder, Phase};
 use crate::guard::policy::WhenBlind;
@@ -165,7 +166,10 @@ impl Interface for Daemon {
             warnings.push(format!("{} machines have no target yet: {shown}", unknown.len()));
         }
         let key = order.key();
-        let digest = digest("begin", &key.to_string(), &(&order, emergency));
+        // The interface fills in the moment where the caller left it out; it
+        // does not make a repeated call another one.
+        let sent = ReleaseOrder { started_at: Timestamp::default(), ..order.clone() };
+        let digest = digest("begin", &key.to_string(), &(&sent, emergency));
         let what = if emergency { "began it as an emergency" } else { "began it" };
         let input = Input::Begin(Box::new(order));
         let application = key.application.clone();
@@ -185,7 +189,7 @@ impl Interface for Daemon {
         if batch.instances.len() > INSTANCES_MAX {
             return Err(invalid("/instances", format!("more than {INSTANCES_MAX} machines")));
         }
-        let digest = digest("batch", &release.to_string(), &batch);
+        let digest = digest("batch", &release.to_string(), &(&batch.instances, batch.weight));
         let what = format!("began a batch of {} machines", batch.instances.len());
         let application = release.application.clone();
         self.change(caller, &application, Some(release), Input::Batch(batch), what, digest).await.map(taken)

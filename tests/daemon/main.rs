@@ -1,0 +1,223 @@
+//! The daemon as a whole: the real binary as a process, real targets, a real
+//! release system, killed in the middle and started again.
+
+mod guardian;
+mod servers;
+
+use guardian::{Guardian, World, until};
+use serde_json::{Value, json};
+
+fn now() -> String {
+    release_guardian::adapters::clock::now().to_string()
+}
+
+/// A release whose two machines fail one request in three.
+async fn bad_release(world: &World, guardian: &Guardian, id: &str) {
+    guardian.has_history(6.0 * 25.0).await;
+    let order = world.order(id, &now());
+    let (status, begun) = guardian.post("/api/v1/releases", Some(id), &order).await;
+    assert_eq!(status, 201, "{begun}");
+    let (status, again) = guardian.post("/api/v1/releases", Some(id), &order).await;
+    assert_eq!((status, &again["created"]), (200, &Value::Bool(false)), "{again}");
+    world.targets[..2].iter().for_each(|target| target.fail(0.33));
+}
+
+fn one_key_each(world: &World) {
+    let (pauses, rollbacks) = (world.system.keys("/pause"), world.system.keys("/rollback"));
+    assert_eq!(
+        (pauses.len(), rollbacks.len()),
+        (1, 1),
+        "each command has one key, however often it was sent"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_release_is_paused_rolled_back_recorded_and_learned_from() {
+    let world = World::new();
+    let mut guardian = Guardian::start(&world).await;
+    bad_release(&world, &guardian, "r-1").await;
+    let release = guardian.wait_for_phase("r-1", "rolled_back").await;
+    one_key_each(&world);
+    assert_eq!(world.system.state(), "rolled_back");
+    let commands = release["commands"].as_array().unwrap();
+    assert_eq!(commands.len(), 2, "{commands:#?}");
+    for command in commands {
+        assert_eq!(command["settlement"], json!({"settled": "confirmed", "read_back": true}));
+    }
+    let pause = &world.system.commands()[0];
+    let body: Value = serde_json::from_str(&pause.body).unwrap();
+    assert_eq!((&body["type"], &body["data"]["application"]), (&json!("release.pause"), &json!("shop")));
+    assert!(body["data"]["reasons"].as_array().is_some_and(|r| !r.is_empty()), "{body:#}");
+    assert_eq!(pause.headers["idempotency-key"], pause.headers["webhook-id"]);
+    assert!(pause.headers["traceparent"].starts_with("00-"));
+    let gate = guardian.get("/api/v1/gate/shop/r-1").await.unwrap();
+    assert_eq!(gate["verdict"], "rollback");
+
+    // The recording is readable, and its label follows the operators' word.
+    let label = world.recording("r-1").join("label.json");
+    until("the release is recorded", async || label.exists().then_some(())).await;
+    let read = release_guardian::adapters::recording::Recording::read(&world.recording("r-1")).unwrap();
+    assert!(read.scrapes().count() > 150, "the samples before the release are in it");
+    let outcome = || serde_json::from_slice::<Value>(&std::fs::read(&label).unwrap()).unwrap();
+    assert_eq!((&outcome()["outcome"], &outcome()["source"]), (&json!("faulty"), &json!("rollback")));
+    let told = std::process::Command::new(env!("CARGO_BIN_EXE_release-guardian"))
+        .args(["feedback", "shop", "r-1", "false-alarm", "--comment", "a drill", "--url", &guardian.base])
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    until("the label is the operator's", async || (outcome()["source"] == "operator").then_some(())).await;
+    assert_eq!(outcome()["outcome"], "healthy");
+    let quality = guardian.get("/api/v1/quality").await.unwrap();
+    assert_eq!((&quality["all"]["false_stops"], &quality["all"]["precision"]), (&json!(1), &json!(0.0)));
+    let precision = guardian.metric("release_guardian_precision{application=\"shop\"}").await;
+    assert_eq!(precision, Some(0.0));
+
+    guardian.signal("TERM");
+    assert!(guardian.ended().await.success(), "{}", guardian.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_before_the_pause_is_delivered_loses_nothing_and_sends_nothing_under_another_key() {
+    let world = World::new();
+    let guardian = Guardian::start(&world).await;
+    world.system.answer(503);
+    bad_release(&world, &guardian, "r-1").await;
+    // Decided and stored, tried, and not delivered.
+    until("the pause was tried", async || (!world.system.commands().is_empty()).then_some(())).await;
+    guardian.kill();
+    assert_eq!(world.system.state(), "running");
+    world.system.answer(200);
+    let guardian = Guardian::start(&world).await;
+    let release = guardian.wait_for_phase("r-1", "rolled_back").await;
+    one_key_each(&world);
+    let actions: Vec<&Value> =
+        release["decisions"].as_array().unwrap().iter().map(|d| &d["action"]).collect();
+    assert_eq!(actions, ["pause", "rollback"], "what was decided before the kill was not decided again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_while_the_release_system_works_sends_the_same_command_again() {
+    let world = World::new();
+    let guardian = Guardian::start(&world).await;
+    world.system.hang(true);
+    bad_release(&world, &guardian, "r-1").await;
+    until("the pause has arrived", async || (!world.system.commands().is_empty()).then_some(())).await;
+    guardian.kill();
+    world.system.hang(false);
+    let guardian = Guardian::start(&world).await;
+    guardian.wait_for_phase("r-1", "rolled_back").await;
+    one_key_each(&world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_pause_and_rollback_keeps_the_pause_and_its_timer() {
+    let world = World::new();
+    let guardian = Guardian::start(&world).await;
+    bad_release(&world, &guardian, "r-1").await;
+    let paused = guardian.wait_for_phase("r-1", "paused").await;
+    guardian.kill();
+    let guardian = Guardian::start(&world).await;
+    let after = guardian.release("r-1").await.unwrap();
+    assert_eq!(after["decisions"][0], paused["decisions"][0]);
+    let release = guardian.wait_for_phase("r-1", "rolled_back").await;
+    one_key_each(&world);
+    let at = |i: usize| -> release_guardian::domain::Timestamp {
+        serde_json::from_value(release["decisions"][i]["at"].clone()).unwrap()
+    };
+    assert!(at(1).seconds_from(at(0)) >= 3.0, "the pause stands as long as policy says");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_release_goes_through_and_an_operator_outranks_the_guardian() {
+    let world = World::new();
+    let guardian = Guardian::start(&world).await;
+    guardian.has_history(6.0 * 25.0).await;
+    guardian.post("/api/v1/releases", None, &world.order("r-1", &now())).await;
+    until("the gate passes", async || {
+        let gate = guardian.get("/api/v1/gate/shop/r-1").await?;
+        (gate["verdict"] == "pass").then_some(())
+    })
+    .await;
+    let (status, _) = guardian.post("/api/v1/releases", None, &world.order("r-2", &now())).await;
+    assert_eq!(status, 409, "one release of an application at a time");
+    guardian.post("/api/v1/releases/shop/r-1/hold", None, &json!({})).await;
+    guardian.wait_for_phase("r-1", "paused").await;
+    guardian.post("/api/v1/releases/shop/r-1/resume", None, &json!({})).await;
+    guardian.wait_for_phase("r-1", "watching").await;
+    // It fails now, and the operator has not handed back: nothing is sent.
+    world.targets[..2].iter().for_each(|target| target.fail(0.33));
+    let advised = until("the guardian says what it would do", async || {
+        let release = guardian.release("r-1").await?;
+        let found =
+            release["decisions"].as_array()?.iter().any(|d| d["would"] == "pause" && d["action"] == "advise");
+        found.then_some(release)
+    })
+    .await;
+    assert_eq!(advised["commands"].as_array().unwrap().len(), 2, "the operator's own two");
+    guardian.post("/api/v1/releases/shop/r-1/cancel", None, &json!({})).await;
+    guardian.wait_for_phase("r-1", "cancelled").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_settings_file_is_refused_on_reload_and_a_good_one_taken() {
+    let world = World::new();
+    let guardian = Guardian::start(&world).await;
+    let current = "release_guardian_settings_current";
+    assert_eq!(guardian.metric(current).await, Some(1.0));
+    std::fs::write(world.settings(), "[server]\nlisten = 7\n").unwrap();
+    guardian.signal("HUP");
+    until("the file is refused", async || guardian.metric(current).await.filter(|v| *v == 0.0)).await;
+    assert!(guardian.log().contains("the old ones stay in force"), "{}", guardian.log());
+    let known = guardian.get("/api/v1/applications").await.unwrap();
+    assert_eq!(known[0]["name"], "shop");
+    world.write_settings("[[application]]\nname = \"mail\"\nselect = ['{job=\"mail\"}']\n");
+    guardian.signal("HUP");
+    until("the file is taken", async || guardian.metric(current).await.filter(|v| *v == 1.0)).await;
+    let known = guardian.get("/api/v1/applications").await.unwrap();
+    let mail = known.as_array().unwrap().iter().find(|a| a["name"] == "mail").unwrap();
+    assert_eq!((&mail["ready"], mail["missing"].as_array().unwrap().len()), (&json!(false), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_guardian_on_the_same_store_does_not_run() {
+    let world = World::new();
+    let first = Guardian::start(&world).await;
+    let second = guardian::command(&world.settings()).output().unwrap();
+    assert_eq!(second.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains(&format!("process {}", first.pid())), "{said}");
+    assert!(first.get("/api/v1/halt").await.is_some(), "the first goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_hangs_is_seen_and_delays_no_other() {
+    let world = World::new();
+    let guardian = Guardian::start(&world).await;
+    guardian.has_history(30.0).await;
+    world.targets[5].hang();
+    let failed = "release_guardian_scrapes_total{application=\"shop\",outcome=\"failed\"}";
+    until("its scrapes fail", async || guardian.metric(failed).await.filter(|n| *n >= 2.0)).await;
+    let complete = "release_guardian_scrapes_total{application=\"shop\",outcome=\"complete\"}";
+    let before = guardian.metric(complete).await.unwrap();
+    until("the others go on", async || guardian.metric(complete).await.filter(|n| *n >= before + 15.0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_nobody_configured_is_integrated_or_told_what_is_missing() {
+    let world = World::new();
+    let text = std::fs::read_to_string(world.settings()).unwrap();
+    let (sources, _) = text.split_once("[[application]]").unwrap();
+    std::fs::write(world.settings(), sources).unwrap();
+    let guardian = Guardian::start(&world).await;
+    guardian.has_history(6.0).await;
+    let (status, begun) = guardian.post("/api/v1/releases", None, &world.order("r-1", &now())).await;
+    assert_eq!(status, 201, "{begun}");
+    assert!(begun["integrated"].as_str().is_some_and(|t| t.contains("labels")), "{begun}");
+    let mut unknown = world.order("r-2", &now());
+    unknown["application"] = json!("mail");
+    unknown["batches"][0]["instances"] = json!(["mail-1:80"]);
+    unknown["reference"] = json!(["mail-2:80"]);
+    let (status, problem) = guardian.post("/api/v1/releases", None, &unknown).await;
+    assert!((400..500).contains(&status), "{problem}");
+    assert!(problem.to_string().contains("application.mail.select"), "{problem}");
+}
