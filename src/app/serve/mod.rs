@@ -96,6 +96,9 @@ pub enum ServeError {
     /// A release system cannot be used as it is configured.
     #[error(transparent)]
     ReleaseSystem(#[from] WebhookError),
+    /// The secret of a token is not where the settings say.
+    #[error("a token of the interface cannot be had")]
+    Token(#[from] crate::config::SecretError),
     /// A source cannot be used as it is configured.
     #[error("a source of samples cannot be used")]
     Source(#[from] crate::adapters::outgoing::ClientError),
@@ -123,6 +126,7 @@ impl ServeError {
             | Self::Store(_)
             | Self::ReleaseSystem(_)
             | Self::Source(_)
+            | Self::Token(_)
             | Self::Listen { .. }
             | Self::Runtime(_) => EXIT_UNUSABLE,
         }
@@ -260,17 +264,13 @@ pub async fn start(
 async fn serve(args: &Args, settings: Settings, environment: Environment) -> Result<(), ServeError> {
     let server = settings.server.clone();
     let listen_error = |source| ServeError::Listen { listen: server.listen, source };
+    let access = web::access(&server, &environment)?;
     let mut running = start(settings, environment.clone()).await?;
     let listener = tokio::net::TcpListener::bind(server.listen).await.map_err(listen_error)?;
     tracing::info!(listen = %server.listen, version = env!("CARGO_PKG_VERSION"), "the guardian runs");
     let (stop, stopped) = watch::channel(false);
-    let web = tokio::spawn(web::interface(
-        listener,
-        running.guardian(),
-        server.clone(),
-        environment.clone(),
-        stopped,
-    ));
+    let secure = server.public_url.scheme() == "https";
+    let web = tokio::spawn(web::interface(listener, running.guardian(), access, secure, stopped));
     let result = service::until_stopped(&mut running, &args.config, environment.as_ref(), web).await;
     service::say_stopping();
     tracing::info!("the guardian stops; what is in memory is stored first");

@@ -6,17 +6,42 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::adapters::guardian::Guardian;
-use crate::config::Server;
+use crate::adapters::web::{Access, Credential, Web, serve};
+use crate::config::{SecretError, Server};
 
 use super::daemon::Environment;
 
+/// Fetches the tokens' secrets.
+///
+/// # Errors
+/// If one is not where the settings say.
+pub(super) fn access(server: &Server, environment: &Environment) -> Result<Access, SecretError> {
+    let credentials = server
+        .tokens
+        .iter()
+        .map(|token| {
+            Ok(Credential {
+                name: token.name.clone(),
+                role: token.role,
+                secret: token.secret.fetch(environment.as_ref())?,
+            })
+        })
+        .collect::<Result<Vec<_>, SecretError>>()?;
+    Ok(Access::new(credentials, server.anonymous))
+}
+
+/// Serves the interface until `stopped` says so.
 pub(super) async fn interface(
-    _listener: TcpListener,
-    _guardian: Guardian,
-    _server: Server,
-    _environment: Environment,
+    listener: TcpListener,
+    guardian: Guardian,
+    access: Access,
+    secure: bool,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let _ = stopped.wait_for(|stop| *stop).await;
-    Ok(())
+    let web = Web::new(guardian, access, secure);
+    let stop = async move {
+        // An error means that the daemon is gone: stop as well.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    serve(listener, web.router(), stop).await
 }
