@@ -23,6 +23,10 @@ enum Command {
     Replay(app::replay::Args),
     /// Labelled recordings from a seed, for training and testing the judge.
     Simulate(app::simulate::Args),
+    /// A past release from a Prometheus server into a recording.
+    Record(Box<app::record::Args>),
+    /// A past release from CSV into a recording.
+    Import(app::import::Args),
     /// Tells the running daemon what a release really was.
     Feedback(app::feedback::Args),
 }
@@ -33,6 +37,8 @@ fn main() -> ExitCode {
         Command::Check(args) => app::check::run(&args),
         Command::Replay(args) => app::replay::run(&args),
         Command::Simulate(args) => app::simulate::run(&args),
+        Command::Record(args) => app::record::run(&args),
+        Command::Import(args) => app::import::run(&args),
         Command::Feedback(args) => app::feedback::run(&args),
     }
 }

@@ -5,6 +5,8 @@ pub mod feedback;
 pub mod figures;
 pub mod guardian;
 pub mod probe;
+pub mod import;
+pub mod record;
 pub mod replay;
 pub mod serve;
 pub mod simulate;

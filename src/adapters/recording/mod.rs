@@ -161,7 +161,15 @@ impl RecordingError {
 /// # Errors
 /// If the file cannot be read, has another format number, or lacks a field.
 pub fn read_order(folder: &Path) -> Result<ReleaseOrder, RecordingError> {
-    let path = folder.join(ORDER_FILE);
+    read_order_file(&folder.join(ORDER_FILE))
+}
+
+/// Reads a release order from a file of any name.
+///
+/// # Errors
+/// As [`read_order`].
+pub fn read_order_file(path: &Path) -> Result<ReleaseOrder, RecordingError> {
+    let path = path.to_owned();
     let text = read_json(&path)?;
     let json = |source| RecordingError::Json { path: path.clone(), source };
     // The number is looked at first: fields of a later format may differ.
@@ -189,8 +197,16 @@ pub fn read_label(folder: &Path) -> Result<Option<Label>, RecordingError> {
     if !path.try_exists().map_err(RecordingError::io("look for", &path))? {
         return Ok(None);
     }
-    let text = read_json(&path)?;
-    serde_json::from_slice(&text).map(Some).map_err(|source| RecordingError::Json { path, source })
+    read_label_file(&path).map(Some)
+}
+
+/// Reads what became of a release from a file of any name.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_label_file(path: &Path) -> Result<Label, RecordingError> {
+    let text = read_json(path)?;
+    serde_json::from_slice(&text).map_err(|source| RecordingError::Json { path: path.to_owned(), source })
 }
 
 fn read_json(path: &Path) -> Result<Vec<u8>, RecordingError> {
