@@ -8,5 +8,6 @@ pub mod probe;
 pub mod import;
 pub mod record;
 pub mod replay;
+pub mod report;
 pub mod serve;
 pub mod simulate;

@@ -160,7 +160,11 @@ impl TimeChart {
         let label = format!("deviates since {}", since.clock_time());
         let lettering = Lettering { role: Role::Deviation, ..Lettering::small(Anchor::Start) };
         let width = text_width(&label, 11.0);
-        let at = (x + 4.0).min(plot.right - width).max(plot.left);
+        // Beside the decision's line, not across it.
+        let line =
+            self.decided.as_ref().map(|mark| plot.x(mark.at)).filter(|l| *l >= x && *l < x + width + 8.0);
+        let x = line.unwrap_or(x) + 6.0;
+        let at = if x + width < plot.right { x } else { (plot.x(since) - width - 6.0).max(plot.left) };
         canvas.text((at, plot.top + 12.0), &label, lettering);
     }
 
@@ -175,10 +179,21 @@ impl TimeChart {
             let stroke = Stroke { role: Role::Axis, width: 1.2, opacity: 1.0, dashed: true };
             canvas.line((x, plot.top), (x, plot.bottom), stroke);
             let half = text_width(&mark.label, 11.0) / 2.0;
-            let under_decision = decided.is_some_and(|(from, until)| x + half > from && x - half < until);
-            if x - half > free_from && !under_decision {
-                canvas.text((x, plot.top - 6.0), &mark.label, Lettering::small(Anchor::Middle));
-                free_from = x + half + 6.0;
+            let meets = |at: f64| decided.is_some_and(|(from, until)| at + half > from && at - half < until);
+            // To the side of the decision's word where both would stand.
+            let at = match decided {
+                Some((from, until)) if meets(x) => {
+                    if x < (from + until) / 2.0 {
+                        from - half
+                    } else {
+                        until + half
+                    }
+                }
+                _ => x,
+            };
+            if at - half > free_from {
+                canvas.text((at, plot.top - 6.0), &mark.label, Lettering::small(Anchor::Middle));
+                free_from = at + half + 6.0;
             }
         }
     }
@@ -219,7 +234,7 @@ impl TimeChart {
         }
         for (y, group, last) in ends {
             let lettering = Lettering { role: role(group), anchor: Anchor::Start, size: 12.0, bold: true };
-            let y = y.clamp(plot.top + 4.0, plot.bottom - 8.0);
+            let y = y.clamp(plot.top + 4.0, plot.bottom - 16.0);
             canvas.text((plot.right + 7.0, y), name(group), lettering);
             let value = Lettering { bold: false, ..lettering };
             canvas.text((plot.right + 7.0, y + 14.0), &format_value(self.unit, last), value);
