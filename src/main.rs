@@ -19,6 +19,8 @@ enum Command {
     Serve(app::serve::Args),
     /// Every problem of a settings file at once, or what was understood of it.
     Check(app::check::Args),
+    /// A test message to each channel of the settings, and what each answered.
+    Notify(app::notify::Args),
     /// Past releases through the same engine that runs live.
     Replay(app::replay::Args),
     /// Labelled recordings from a seed, for training and testing the judge.
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => app::serve::run(&args),
         Command::Check(args) => app::check::run(&args),
+        Command::Notify(args) => app::notify::run(&args),
         Command::Replay(args) => app::replay::run(&args),
         Command::Simulate(args) => app::simulate::run(&args),
         Command::Record(args) => app::record::run(&args),

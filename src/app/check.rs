@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::probe::probe;
+use crate::adapters::notify::{self, ChannelProblem};
 use crate::adapters::surroundings::ProcessSurroundings;
 use crate::config::{
     Application, GroupBy, Problems, ReleaseSystem, ReleaseSystemKind, Settings, Source, SourceKind,
@@ -13,6 +13,8 @@ use crate::config::{
 };
 use crate::guard::policy::{RuleMode, WhenBlind};
 use crate::guard::{EngineSettings, Mode};
+
+use super::probe::probe;
 
 /// The arguments of `check`.
 #[derive(clap::Args)]
@@ -39,6 +41,9 @@ pub enum LoadError {
     /// The file has problems.
     #[error("{0}")]
     Problems(#[from] Problems),
+    /// Templates of messages cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Templates(Vec<ChannelProblem>),
 }
 
 /// Reads and checks a settings file.
@@ -48,7 +53,9 @@ pub enum LoadError {
 pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<Settings, LoadError> {
     let text =
         surroundings.read(path).map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })?;
-    Ok(Settings::read(&path.display().to_string(), &text, surroundings)?)
+    let settings = Settings::read(&path.display().to_string(), &text, surroundings)?;
+    notify::check_templates(&settings.notify).map_err(LoadError::Templates)?;
+    Ok(settings)
 }
 
 /// Runs the command.
@@ -128,6 +135,9 @@ fn write_settings(out: &mut String, settings: &Settings) -> std::fmt::Result {
     writeln!(out, "others      named by the label {}", settings.defaults.application_labels.join(", "))?;
     writeln!(out, "  policy    {}", policy_in_words(&settings.defaults.engine))?;
     writeln!(out, "  commands  {}", commands_in_words(settings.defaults.release_system.as_ref()))?;
+    for channel in &settings.notify.channels {
+        writeln!(out, "messages    to {} ({})", channel.name, channel.kind.word())?;
+    }
     for rule in settings.freezes.rules() {
         let whom = match rule.applications.len() {
             0 => "all applications".to_owned(),

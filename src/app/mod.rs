@@ -7,6 +7,7 @@ pub mod guardian;
 pub mod probe;
 pub mod import;
 pub mod record;
+pub mod notify;
 pub mod replay;
 pub mod report;
 pub mod serve;
