@@ -8,6 +8,7 @@ pub mod probe;
 pub mod import;
 pub mod record;
 pub mod notify;
+pub mod people;
 pub mod replay;
 pub mod report;
 pub mod serve;

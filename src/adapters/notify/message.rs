@@ -323,7 +323,9 @@ fn message_id(about: &About<'_>) -> String {
     let kind = MessageKind::from(about.notice.kind).word();
     match (about.notice.kind, about.decision) {
         // One message a decision, however often a restart repeats the notice.
-        (NoticeKind::Advice | NoticeKind::Paused | NoticeKind::RolledBack, Some(decision)) => {
+        (NoticeKind::Advice | NoticeKind::Paused | NoticeKind::RolledBack, Some(decision))
+            if decision.at == about.notice.at =>
+        {
             short_hash(&[&release, kind, &decision.sequence.to_string()])
         }
         (

@@ -1,0 +1,16 @@
+//! People are told: real mail over a real SMTP server, chat channels against
+//! servers that answer as documented, links as browsers and previews use them.
+
+#[path = "notify/support.rs"]
+mod support;
+
+#[path = "notify/chat.rs"]
+mod chat;
+#[path = "notify/command.rs"]
+mod command;
+#[path = "notify/links.rs"]
+mod links;
+#[path = "notify/mail.rs"]
+mod mail;
+#[path = "notify/running.rs"]
+mod running;
