@@ -325,6 +325,11 @@ fn confirmation(language: Language, claim: &Claim) -> Markup {
         }
     };
     let label = words::link(language, claim.action);
+    // An order to the release system has no words beside it.
+    let takes_comment = match claim.action {
+        LinkAction::Acknowledge | LinkAction::FaultConfirmed | LinkAction::FalseAlarm => true,
+        LinkAction::Resume | LinkAction::Rollback => false,
+    };
     let class = match claim.action {
         LinkAction::Rollback => "danger",
         LinkAction::Acknowledge
@@ -343,7 +348,9 @@ fn confirmation(language: Language, claim: &Claim) -> Markup {
         p { (consequence(language, claim.action)) }
         form method="post" {
             label { (name) input name="name" maxlength=(NAME_CHARS_MAX) autocomplete="name" required; }
-            label { (comment) textarea name="comment" rows="3" maxlength=(COMMENT_CHARS_MAX) {} }
+            @if takes_comment {
+                label { (comment) textarea name="comment" rows="3" maxlength=(COMMENT_CHARS_MAX) {} }
+            }
             button type="submit" class=(class) { (label) }
         }
         p class="faint" { (note) }

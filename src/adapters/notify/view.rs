@@ -120,7 +120,8 @@ pub struct View {
 pub struct ReasonView {
     /// The signal.
     pub signal: String,
-    /// The detector's sentence.
+    /// The detector's sentence; empty where the numbers say it in another
+    /// language.
     pub because: String,
     /// Release group before the release; `–` if not known.
     pub release_before: String,
@@ -282,9 +283,15 @@ impl ReasonView {
         if let Some(since) = reason.since {
             detail.push(words::since(locale.language, &locale.clock_time(since)));
         }
+        // The detector's sentence is English; the numbers say the same in any
+        // language.
+        let because = match locale.language {
+            Language::SimplifiedChinese if !numbers.is_empty() => String::new(),
+            Language::English | Language::SimplifiedChinese => escape.text(&reason.because),
+        };
         Self {
             signal: escape.text(&reason.signal),
-            because: escape.text(&reason.because),
+            because,
             release_before,
             release_after,
             reference_before,
