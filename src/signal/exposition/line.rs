@@ -10,7 +10,6 @@ pub(super) struct Line {
     pub value: f64,
     /// The target's own time. The time of the scrape counts; this one is only
     /// checked, since a line with a bad one is a bad line.
-    #[cfg_attr(not(test), expect(dead_code, reason = "checked, and compared in tests"))]
     pub timestamp: Option<Timestamp>,
 }
 
