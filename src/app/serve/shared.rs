@@ -15,6 +15,9 @@ use crate::domain::{ReleaseKey, Timestamp};
 /// Events that a slow receiver may lag behind before it misses some.
 const EVENTS_MAX: usize = 1_024;
 
+/// What is written to the store.
+const WRITES: [&str; 5] = ["record", "beat", "append_samples", "settle", "note_attempt"];
+
 /// What all actors share.
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
@@ -89,7 +92,10 @@ impl Shared {
         let labels = WhatLabels { what };
         self.metrics.store_seconds.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
         match &result {
-            Ok(_) => *write(&self.store_trouble) = None,
+            // A full disk can still be read: only what was written shows that
+            // the trouble is over.
+            Ok(_) if WRITES.contains(&what) => *write(&self.store_trouble) = None,
+            Ok(_) => {}
             Err(error) => {
                 self.metrics.store_failures.inc();
                 let text = chain(error);
