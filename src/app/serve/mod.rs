@@ -35,6 +35,7 @@ use crate::adapters::guardian::{Caller, Guardian, HaltState};
 use crate::adapters::release_systems::webhook::WebhookError;
 use crate::adapters::store::{LockError, SqlStore, StateLock, Store, StoreError};
 use crate::adapters::telemetry::{LogStyle, Metrics, set_up_log};
+use crate::app::people::{Needs, People};
 use crate::config::{LogFormat, Settings, Surroundings};
 use crate::domain::ApplicationName;
 
@@ -96,6 +97,9 @@ pub enum ServeError {
     /// A release system cannot be used as it is configured.
     #[error(transparent)]
     ReleaseSystem(#[from] WebhookError),
+    /// Nobody could be told.
+    #[error("messages to people cannot be sent")]
+    People(#[from] crate::app::people::PeopleError),
     /// The secret of a token is not where the settings say.
     #[error("a token of the interface cannot be had")]
     Token(#[from] crate::config::SecretError),
@@ -127,6 +131,7 @@ impl ServeError {
             | Self::ReleaseSystem(_)
             | Self::Source(_)
             | Self::Token(_)
+            | Self::People(_)
             | Self::Listen { .. }
             | Self::Runtime(_) => EXIT_UNUSABLE,
         }
@@ -270,11 +275,21 @@ async fn serve(args: &Args, settings: Settings, environment: Environment) -> Res
     tracing::info!(listen = %server.listen, version = env!("CARGO_PKG_VERSION"), "the guardian runs");
     let (stop, stopped) = watch::channel(false);
     let secure = server.public_url.scheme() == "https";
-    let web = tokio::spawn(web::interface(listener, running.guardian(), access, secure, stopped));
+    let needs = Needs {
+        settings: running.daemon.settings(),
+        store: running.store.clone(),
+        outbox: running.store.clone(),
+        guardian: running.guardian(),
+        clock: Arc::new(clock::now),
+    };
+    let people = People::start(needs, environment.as_ref()).await?;
+    let links = people.router.clone();
+    let web = tokio::spawn(web::interface(listener, running.guardian(), access, secure, links, stopped));
     let result = service::until_stopped(&mut running, &args.config, environment.as_ref(), web).await;
     service::say_stopping();
     tracing::info!("the guardian stops; what is in memory is stored first");
     stop.send_replace(true);
+    people.stop(std::time::Duration::from_secs(5)).await;
     running.stop().await;
     result.map_err(listen_error)
 }

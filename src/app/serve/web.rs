@@ -36,6 +36,7 @@ pub(super) async fn interface(
     guardian: Guardian,
     access: Access,
     secure: bool,
+    links: Option<axum::Router>,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let web = Web::new(guardian, access, secure);
@@ -43,5 +44,9 @@ pub(super) async fn interface(
         // An error means that the daemon is gone: stop as well.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    serve(listener, web.router(), stop).await
+    let router = match links {
+        Some(links) => web.router().merge(links),
+        None => web.router(),
+    };
+    serve(listener, router, stop).await
 }
