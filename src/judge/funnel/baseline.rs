@@ -6,6 +6,7 @@ use crate::domain::Group;
 use crate::signal::{Cells, Observation, Shape, SignalClass, SignalDef, SignalId, Step};
 
 use super::scale::Scale;
+use super::shift::is_counted;
 
 /// Lengths of the windows that are looked at, in steps.
 pub const WINDOWS: [Step; 11] = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144];
@@ -49,6 +50,12 @@ pub struct Baseline {
     /// For each window the largest difference that was seen without a release,
     /// down (as a positive number) and up.
     pub worst: Vec<(f64, f64)>,
+    /// For each window how much more events vary than independent ones would:
+    /// 1 is Poisson. Only for counted signals.
+    pub dispersion: Vec<f64>,
+    /// For each window the largest excess of events that was seen without a
+    /// release, in standard deviations of independent events.
+    pub worst_excess: Vec<f64>,
     /// How many pseudo-releases the noise of the shortest window comes from.
     pub pseudo_releases: usize,
     /// Spread of the members' base values: for members without a past.
@@ -225,12 +232,17 @@ impl Baseline {
             base,
             noise: Vec::with_capacity(WINDOWS.len()),
             worst: Vec::with_capacity(WINDOWS.len()),
+            dispersion: Vec::new(),
+            worst_excess: Vec::new(),
             pseudo_releases: 0,
             spread: if spread.is_finite() { spread } else { 0.0 },
             constant,
             by_traffic,
         };
         this.measure_noise(&dense, &released, span);
+        if is_counted(def) && view == View::Level {
+            this.measure_dispersion(&dense, &released, len);
+        }
         Some(this)
     }
 
@@ -300,6 +312,65 @@ impl Baseline {
         }
     }
 
+    /// How events cluster without a release, for the group and for each
+    /// machine alone.
+    fn measure_dispersion(&mut self, dense: &[Dense], released: &[bool], len: usize) {
+        let rate = |(num, den): (f64, f64)| if den > 0.0 { num / den } else { 0.0 };
+        let pool = |want: Option<bool>, a: usize, b: usize| {
+            let mut sum = (0.0, 0.0);
+            for (dense, released) in dense.iter().zip(released) {
+                if want.is_none_or(|want| want == *released) {
+                    let (num, den) = dense.sums(a, b);
+                    sum.0 += num;
+                    sum.1 += den;
+                }
+            }
+            sum
+        };
+        // A burst of one machine is as strong in a group of one.
+        let release_size = released.iter().filter(|r| **r).count().max(1) as f64;
+        let usual_release = rate(pool(Some(true), 0, len)).max(0.5 * rate(pool(None, 0, len)));
+        for window in WINDOWS {
+            let window = usize::try_from(window).unwrap_or(1);
+            let (mut squares, mut count, mut worst) = (0.0, 0.0, 0.0f64);
+            let (mut single_squares, mut single_count) = (0.0, 0.0);
+            let mut at = 0;
+            while at + window <= len {
+                let (events, exposure) = pool(Some(true), at, at + window);
+                // What the reference group shows at the same time is shared.
+                let shared = rate(pool(Some(false), at, at + window));
+                let excess = excess(events, exposure, usual_release.max(shared));
+                if exposure > 0.0 {
+                    squares += excess * excess;
+                    count += 1.0;
+                    worst = worst.max(excess);
+                }
+                for dense in dense {
+                    let own = rate(dense.sums(0, len));
+                    let (events, exposure) = dense.sums(at, at + window);
+                    if exposure > 0.0 && own > 0.0 {
+                        let alone = self::excess(events, exposure, own.max(shared));
+                        single_squares += alone * alone;
+                        single_count += 1.0;
+                        worst = worst.max(alone / release_size);
+                    }
+                }
+                at += window;
+            }
+            let (dispersion, worst) = if count >= 3.0 {
+                let single = if single_count > 0.0 { single_squares / single_count } else { 1.0 };
+                (f64::max(squares / count, single).max(1.0), worst)
+            } else {
+                (
+                    self.dispersion.last().copied().unwrap_or(4.0),
+                    self.worst_excess.last().copied().unwrap_or(0.0),
+                )
+            };
+            self.dispersion.push(dispersion);
+            self.worst_excess.push(worst);
+        }
+    }
+
     /// The sums of each window that ends before `to`, for one member: calls
     /// `each(window index, numerator, denominator, steps with a value)`.
     pub fn recent(
@@ -350,6 +421,12 @@ impl Baseline {
             }
         }
     }
+}
+
+/// How far a count is above its expectation, in its standard deviations.
+fn excess(events: f64, exposure: f64, rate: f64) -> f64 {
+    let expected = exposure * rate;
+    (events - expected) / (expected + 0.5).sqrt()
 }
 
 /// The released members' mean change less the reference members' median

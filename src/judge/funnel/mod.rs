@@ -266,7 +266,8 @@ fn screen(look: &Look<'_>, judged: &Judged, def: &SignalDef, released: &[bool]) 
     let mut buffer = Vec::new();
     [0usize, 1, 3, 5].iter().any(|window| {
         let difference = contrast(&changes.change[*window], released, &mut buffer);
-        let noise = judged.baseline.noise[*window].max(0.01);
-        difference.is_finite() && difference.abs() >= SCREENED_SHARE * look.budget.score * noise.min(10.0)
+        let noise =
+            if shift::is_counted(def) { 0.05 } else { judged.baseline.noise[*window].clamp(0.01, 10.0) };
+        difference.is_finite() && difference.abs() >= SCREENED_SHARE * look.budget.score * noise
     })
 }

@@ -31,7 +31,7 @@ const SAME_COHORT: Duration = Duration::from_secs(45);
 const CALM_AGE: Duration = Duration::from_secs(180);
 
 /// Youngest age at which a warming signal is judged at all.
-const WARM_AGE_MIN: Duration = Duration::from_secs(25);
+const WARM_AGE_MIN: Duration = Duration::from_secs(45);
 
 /// How sure, and over how many tries: derived from the error budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,8 +42,14 @@ pub struct Budget {
     pub tail: f64,
 }
 
+/// Part of a change of both groups by which equal machines may differ.
+const SHARED_SHARE: f64 = 0.4;
+
 /// Heavier tails than the normal's: measured noise is Gaussian nowhere.
 const TAIL_FACTOR: f64 = 1.25;
+
+/// Counts have exact tails, and their clustering is measured.
+const COUNT_FACTOR: f64 = 1.1;
 
 /// Independent looks at one signal in the course of a release, roughly: looks
 /// at overlapping windows are correlated.
@@ -112,6 +118,14 @@ pub struct Look<'a> {
     pub budget: Budget,
     /// For each window and member the change of the main traffic, if known.
     pub traffic: Option<&'a [Vec<f64>]>,
+}
+
+/// What counting says of one window.
+struct Count {
+    tail: f64,
+    score: f64,
+    beyond_worst: f64,
+    is_new: bool,
 }
 
 /// Sums by window and member, and the changes made of them.
@@ -227,7 +241,9 @@ impl Look<'_> {
         let effective = directed.min(2.5 * own);
 
         let noise = self.noise(def, baseline, changes, window, &released, &change, judged);
-        let score = effective / noise;
+        let counted = is_counted(def) && !baseline.dispersion.is_empty();
+        let count = self.count_tail(def, baseline, changes, window, &released);
+        let score = if counted { count.score } else { effective / noise };
         let (down, up) = baseline.worst[window];
         let worst = if upward { up } else { down };
         let practical = Practical::of(def, baseline.by_traffic);
@@ -236,12 +252,11 @@ impl Look<'_> {
             (Some(after), Some(compared)) => (after - compared).abs(),
             _ => 0.0,
         };
-        let practical_times = (effective / practical.change).min(if practical.absolute > 0.0 {
-            moved / practical.absolute
-        } else {
-            f64::INFINITY
-        });
-        let (tail, is_new) = self.count_tail(def, baseline, changes, window, &released);
+        // Machines answer differently to what moves them all: the more the
+        // reference group moved, the more the release group must differ.
+        let shared = (own - directed).max(0.0);
+        let practical_times = (effective / (practical.change + SHARED_SHARE * shared))
+            .min(if practical.absolute > 0.0 { moved / practical.absolute } else { f64::INFINITY });
         let shows: Vec<usize> = (0..members.len())
             .filter(|i| {
                 released[*i]
@@ -253,15 +268,17 @@ impl Look<'_> {
         let lone = if has_reference { 1.0 } else { 1.6 };
         let brief = if WINDOWS[window] == 1 { 1.4 } else { 1.0 };
         let little_past = if baseline.pseudo_releases < 4 { 1.5 } else { 1.0 };
-        let needed = self.budget.score / def.weight * lone * brief * little_past;
-        let mut margin = (score / needed).min(practical_times).min(if worst > 0.0 {
-            effective / (BEYOND_WORST * worst)
+        let score_needed =
+            if counted { self.budget.score / TAIL_FACTOR * COUNT_FACTOR } else { self.budget.score };
+        let needed = score_needed / def.weight * lone * if counted { 1.0 } else { brief * little_past };
+        let beyond = if counted {
+            count.beyond_worst
+        } else if worst > 0.0 {
+            effective / worst
         } else {
             f64::INFINITY
-        });
-        if tail < 1.0 || is_counted(def) {
-            margin = margin.min(tail.max(1e-300).ln() / self.budget.tail.ln());
-        }
+        };
+        let mut margin = (score / needed).min(practical_times).min(beyond / BEYOND_WORST);
         margin = margin.min(breadth / 0.5);
         if self.went_away(baseline, changes, window, &released, sign, effective) {
             margin = margin.min(0.9);
@@ -273,16 +290,16 @@ impl Look<'_> {
             own_change: own,
             score,
             margin,
-            beyond_worst: if worst > 0.0 { (effective / worst).min(1e3) } else { 1e3 },
+            beyond_worst: beyond.min(1e3),
             practical: practical_times.min(1e3),
-            tail,
+            tail: count.tail,
             shows,
             judged,
             fading: false,
             steadiness: 1.0,
             age_seconds: self.age_seconds(),
             since: self.to - WINDOWS[window],
-            is_new,
+            is_new: count.is_new,
             upward,
             values,
         })
@@ -342,6 +359,9 @@ impl Look<'_> {
         noise.hypot(counting_noise(def, baseline, changes, window, released)).hypot(NOISE_FLOOR)
     }
 
+    /// The count test: against everything seen without the release, and
+    /// against the reference group at the same time; the weaker evidence
+    /// counts, and clustering of events is allowed for.
     fn count_tail(
         &self,
         def: &SignalDef,
@@ -349,12 +369,13 @@ impl Look<'_> {
         changes: &Changes,
         window: usize,
         released: &[bool],
-    ) -> (f64, bool) {
-        if !is_counted(def) {
-            return (1.0, false);
+    ) -> Count {
+        if !is_counted(def) || baseline.dispersion.is_empty() {
+            return Count { tail: 1.0, score: 0.0, beyond_worst: 0.0, is_new: false };
         }
         let (mut events, mut exposure) = (0.0, 0.0);
         let (mut past_events, mut past_exposure) = (0.0, 0.0);
+        let (mut now_events, mut now_exposure) = (0.0, 0.0);
         for (index, released) in released.iter().enumerate() {
             let (num, den) = changes.sums[window][index];
             let (before_num, before_den) = baseline.totals.get(index).copied().unwrap_or_default();
@@ -364,14 +385,25 @@ impl Look<'_> {
                 events += num;
                 exposure += den;
             } else {
-                past_events += num;
-                past_exposure += den;
+                now_events += num;
+                now_exposure += den;
             }
         }
-        (
-            counts::tail_probability(events, exposure, past_events, past_exposure),
-            past_events == 0.0 && events >= 1.0,
-        )
+        let against_past = counts::tail_probability(events, exposure, past_events, past_exposure);
+        let against_now = if now_exposure > 0.0 {
+            counts::tail_probability(events, exposure, now_events, now_exposure)
+        } else {
+            0.0
+        };
+        let tail = against_past.max(against_now);
+        let raw = counts::normal_quantile(tail.max(1e-300));
+        let worst = baseline.worst_excess[window];
+        Count {
+            tail,
+            score: raw / baseline.dispersion[window].sqrt(),
+            beyond_worst: if worst > 0.0 { raw / worst } else { f64::INFINITY },
+            is_new: past_events + now_events == 0.0 && events >= 1.0,
+        }
     }
 
     fn age_seconds(&self) -> f64 {
@@ -432,7 +464,6 @@ impl Look<'_> {
                 oldest_shown = Some(age);
                 shift.steadiness = ratio.clamp(0.0, 3.0);
             }
-            let old = age >= WARM_UP.as_secs_f64();
             let uncertainty = 1.5 * noise / early.max(1e-9) * std::f64::consts::SQRT_2;
             let decayed = (-(half as f64) * step_seconds / WARM_UP_DECAY.as_secs_f64()).exp();
             let fades = if def.warms {
@@ -442,7 +473,14 @@ impl Look<'_> {
             } else {
                 ratio < decayed.min(0.85) && early > 0.0
             };
-            steady |= old || !fades;
+            let seen_to_fade = ratio < decayed && early > 0.0;
+            // Where older machines are seen to recover, the young ones will.
+            calm_elder |= seen_to_fade && oldest_shown == Some(age) && age >= CALM_AGE.as_secs_f64();
+            steady |= if age < WARM_UP.as_secs_f64() {
+                !fades
+            } else {
+                age > 2.0 * WARM_UP.as_secs_f64() || !seen_to_fade
+            };
         }
         let eldest = oldest_shown.unwrap_or(0.0);
         shift.fading = !steady || (calm_elder && def.warms && eldest < WARM_UP.as_secs_f64());
