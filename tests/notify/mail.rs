@@ -75,7 +75,8 @@ async fn a_mail_arrives_whole_over_starttls_with_a_login() {
     assert_eq!(picture["disposition"], "inline");
     let png = base64::engine::general_purpose::STANDARD.decode(picture["base64"].as_str().unwrap()).unwrap();
     assert!(png.starts_with(b"\x89PNG"));
-    assert_eq!(html.matches("https://guardian.example.com/links/").count(), 5);
+    // Slashes are escaped in HTML.
+    assert_eq!(html.replace("&#x2f;", "/").matches("https://guardian.example.com/links/").count(), 5);
     if let Some(folder) = std::env::var_os("GUARDIAN_SHOW") {
         let folder = std::path::Path::new(&folder);
         std::fs::write(folder.join("chart0.png"), png).unwrap();
