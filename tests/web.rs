@@ -620,7 +620,8 @@ fn chromium(arguments: &[&str]) -> std::process::Output {
     Process::new("chromium")
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--virtual-time-budget=3000", "--timeout=20000"])
+        // No virtual time: the page's open event stream would stop it for good.
+        .arg("--timeout=10000")
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .args(arguments)
         .output()
