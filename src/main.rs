@@ -15,6 +15,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// A small fleet on loopback, a bad release and a good one: no settings needed.
+    Demo(app::demo::Args),
     /// The daemon.
     Serve(app::serve::Args),
     /// Every problem of a settings file at once, or what was understood of it.
@@ -35,6 +37,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Demo(args) => app::demo::run(&args),
         Command::Serve(args) => app::serve::run(&args),
         Command::Check(args) => app::check::run(&args),
         Command::Notify(args) => app::notify::run(&args),
