@@ -1,6 +1,8 @@
 //! The HTTP interface and the pages over a daemon in memory, by real HTTP and
 //! with a real browser.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::path::Path;
 use std::process::Command as Process;
 use std::sync::{Arc, Mutex};

@@ -53,7 +53,9 @@ pub fn run(args: &Args) -> ExitCode {
     let channels = match notify::channels(&settings, &ProcessSurroundings) {
         Ok(channels) => channels,
         Err(problems) => {
-            problems.iter().for_each(|problem| drop(failed(problem)));
+            for problem in &problems {
+                failed(problem);
+            }
             return ExitCode::FAILURE;
         }
     };

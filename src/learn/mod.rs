@@ -1,1 +1,1 @@
-//!
+//! Fitting and evaluating models on past releases.

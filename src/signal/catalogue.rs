@@ -227,7 +227,7 @@ impl Catalogue {
                 self.describe_distribution(series, family, part, &mut feeds);
                 return feeds;
             }
-            if declared.is_none() && self.kinds.get(name).is_none() && names::is_latency(family) {
+            if declared.is_none() && !self.kinds.contains_key(name) && names::is_latency(family) {
                 // Untyped sources: a sum or count of something that lasts.
                 self.describe_distribution(series, family, part, &mut feeds);
                 return feeds;

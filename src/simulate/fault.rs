@@ -377,7 +377,7 @@ impl Plan<'_> {
                 self.step(Change::Gc { factor })
             }
             Fault::Spreading => self.spreading(),
-            Fault::GaugeLevel => self.gauges_of(|size| GaugeChange::Level(size), Shape::Step),
+            Fault::GaugeLevel => self.gauges_of(GaugeChange::Level, Shape::Step),
             Fault::GaugeRamp => {
                 let shape = Shape::Ramp(self.left * 0.8);
                 self.gauges_of(|size| GaugeChange::Level(size * 1.5), shape)

@@ -100,7 +100,7 @@ fn round_step(least: f64) -> f64 {
 /// unless the values lie far from it and close together.
 pub(super) fn value_axis(unit: Unit, low: f64, high: f64, count: f64) -> Axis {
     let (mut low, mut high) = if low.is_finite() && high.is_finite() { (low, high) } else { (0.0, 1.0) };
-    if low >= 0.0 && low < high * 0.75 || low == high && low >= 0.0 {
+    if low >= 0.0 && (low < high * 0.75 || low == high) {
         low = 0.0;
     }
     if high <= low {

@@ -455,7 +455,7 @@ impl Grid {
                 }
                 let (before, after) = (finite.get(next.checked_sub(1)?)?, finite.get(next)?);
                 let part = (at - before.0) as f64 / (after.0 - before.0).max(1) as f64;
-                (after.0 - before.0 <= self.hole_ms).then(|| before.1 + (after.1 - before.1) * part)
+                (after.0 - before.0 <= self.hole_ms).then_some(before.1 + (after.1 - before.1) * part)
             })
             .collect()
     }

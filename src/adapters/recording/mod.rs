@@ -179,7 +179,7 @@ pub fn read_order_file(path: &Path) -> Result<ReleaseOrder, RecordingError> {
         format: serde_json::Value,
     }
     let found = serde_json::from_slice::<FormatOnly>(&text).map_err(json)?.format;
-    if found != serde_json::Value::from(RECORDING_FORMAT) {
+    if found != RECORDING_FORMAT {
         let found = if found.is_null() { "missing".to_owned() } else { found.to_string() };
         let found = found.chars().take(60).collect();
         return Err(RecordingError::Format { path, found });

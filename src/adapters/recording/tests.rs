@@ -62,7 +62,7 @@ fn a_recording_is_read_back_in_time_order_with_its_outcomes() {
     assert_eq!(read, expected);
     assert!(Arc::ptr_eq(&read[0].samples[0].series, &read[2].samples[0].series));
     assert!(Arc::ptr_eq(&read[0].families, &read[3].families));
-    assert_eq!(find(folder.parent().unwrap()).unwrap(), [folder.clone()]);
+    assert_eq!(find(folder.parent().unwrap()).unwrap(), std::slice::from_ref(&folder));
     let names: Vec<_> = std::fs::read_dir(folder.parent().unwrap()).unwrap().collect();
     assert_eq!(names.len(), 1, "no unfinished folder stays behind: {names:?}");
 }

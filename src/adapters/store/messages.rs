@@ -222,7 +222,7 @@ mod tests {
             store.close().await;
         }
         let store = SqlStore::open(&file).await.unwrap();
-        assert_eq!(store.waiting().await.unwrap(), [chat.clone()]);
+        assert_eq!(store.waiting().await.unwrap(), std::slice::from_ref(&chat));
         assert_eq!(store.keep(&[mail, chat]).await.unwrap(), [false, false]);
         store.forget(at(100)).await.unwrap();
         assert_eq!(store.waiting().await.unwrap().len(), 1, "what waits is never forgotten");

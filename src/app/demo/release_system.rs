@@ -128,12 +128,12 @@ impl Course {
         });
         *self.desk.held() = Rollout::Running;
         self.tell("/api/v1/releases".to_owned(), order).await?;
-        for batch in 0..2 {
+        for (batch, instance) in instances.iter().enumerate().take(2) {
             if !self.go_on().await? {
                 return Ok(self);
             }
             let path = format!("/api/v1/releases/{}/{}/batches", self.application, self.release);
-            self.tell(path, json!({ "instances": [&instances[batch]] })).await?;
+            self.tell(path, json!({ "instances": [instance] })).await?;
             self.machines[batch].restart(self.fault).await?;
             if self.watch(batch + 1).await? {
                 return Ok(self);

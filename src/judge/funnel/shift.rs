@@ -186,10 +186,10 @@ impl Look<'_> {
         let changes = self.changes(id, def, baseline, WINDOWS.len());
         let mut best: Option<Shift> = None;
         let mut since = self.to;
-        for window in 0..WINDOWS.len() {
+        for (window, steps) in WINDOWS.iter().enumerate() {
             let Some(shift) = self.window_shift(id, def, baseline, &changes, window) else { continue };
             if shift.margin >= 1.0 {
-                since = since.min(self.to - WINDOWS[window]);
+                since = since.min(self.to - steps);
             }
             if best.as_ref().is_none_or(|b| shift.margin > b.margin) {
                 best = Some(shift);

@@ -58,6 +58,7 @@ fn sums(
     out
 }
 
+#[expect(clippy::too_many_arguments, reason = "one finding from one rule's words")]
 fn finding(
     def: &SignalDef,
     sums: Sums,
