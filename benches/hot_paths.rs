@@ -1,5 +1,7 @@
 //! What runs for every scrape.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use release_guardian::signal::exposition::{Dialect, Limits, Reader};

@@ -1,6 +1,8 @@
 //! The rules that the compiler does not check: which ring may name which,
 //! what the inner rings never touch, how large a file may grow.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,8 @@
 //! People are told: real mail over a real SMTP server, chat channels against
 //! servers that answer as documented, links as browsers and previews use them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 #[path = "notify/support.rs"]
 mod support;
 

@@ -1,6 +1,8 @@
 //! The daemon among the system's other services: the systemd unit is valid
 //! and hardened.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

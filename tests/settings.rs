@@ -1,6 +1,8 @@
 //! Settings files as people write them: good ones are read, bad ones give
 //! every problem with its place, the examples work, the documentation is true.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;

@@ -2,6 +2,8 @@
 //! lists that fail and come back, and a real Prometheus (Debian's package
 //! `prometheus`), which the tests that need it name when it is absent.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener as StdListener;

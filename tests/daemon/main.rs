@@ -1,6 +1,8 @@
 //! The daemon as a whole: the real binary as a process, real targets, a real
 //! release system, killed in the middle and started again.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 mod guardian;
 mod servers;
 
