@@ -11,6 +11,7 @@ pub mod people;
 pub mod probe;
 pub mod record;
 pub mod replay;
+pub mod replay_report;
 pub mod report;
 pub mod serve;
 pub mod simulate;

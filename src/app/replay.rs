@@ -27,6 +27,9 @@ pub struct Args {
     /// A table for people, or one JSON object a line and release.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+    /// Writes a report to look at, with the charts of what decided.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
 }
 
 /// How the results are printed.
@@ -87,6 +90,13 @@ impl Replayed {
 pub fn run(args: &Args) -> ExitCode {
     let settings = settings();
     let (results, mut failed) = replay_all(&args.paths, &settings, true);
+    if let Some(file) = &args.report {
+        let names: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
+        if let Err(error) = super::replay_report::write(file, names.join(", "), &results, &settings) {
+            eprintln!("cannot write the report {}: {error}", file.display());
+            failed = true;
+        }
+    }
     let mut out = std::io::stdout().lock();
     let written = match args.format {
         Format::Jsonl => write_jsonl(&mut out, &results),
