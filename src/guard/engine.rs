@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Alert, Batch, CommandId, Group, ReleaseId, ReleaseOrder, Scrape, Timestamp};
+use crate::judge::model::Considered;
 use crate::judge::{Judge, JudgeSettings, Verdict};
 use crate::signal::{SignalOverride, Step, Window};
 
@@ -243,6 +244,11 @@ impl Engine {
     /// The newest verdict.
     pub fn verdict(&self) -> Option<&Verdict> {
         self.episode.as_ref().and_then(|e| e.verdict.as_ref())
+    }
+
+    /// What a model was or would have been asked at the newest look.
+    pub fn considered(&self) -> Option<&Considered> {
+        self.episode.as_ref()?.judge.as_ref()?.considered()
     }
 
     /// Goes on with a release after a restart; its samples follow by `refill`.

@@ -6,6 +6,7 @@ use crate::domain::{Alert, Group, Timestamp};
 use crate::signal::{Contact, Groups, Observation, SignalId, Step, Window};
 
 use super::funnel::{Funnel, Graded, Span, View};
+use super::model::{Considered, Features, Model, ModelChoice, Suspects};
 use super::rules::{self, CrashLoop, Silence, Threshold};
 use super::{Blind, Detector, Finding, Outcome, Verdict, explain};
 
@@ -40,6 +41,8 @@ pub struct JudgeSettings {
     pub crash_loop: CrashLoop,
     /// Limits that people set.
     pub thresholds: Vec<Threshold>,
+    /// Which trained model is asked about suspects.
+    pub model: ModelChoice,
 }
 
 impl Default for JudgeSettings {
@@ -50,6 +53,7 @@ impl Default for JudgeSettings {
             silence: Silence::default(),
             crash_loop: CrashLoop::default(),
             thresholds: Vec::new(),
+            model: ModelChoice::shipped(),
         }
     }
 }
@@ -61,6 +65,9 @@ pub struct Judge {
     traffic: Option<SignalId>,
     span: Option<Span>,
     first_release: Timestamp,
+    suspect_looks: u32,
+    failing_looks: u32,
+    considered: Option<Considered>,
 }
 
 impl Judge {
@@ -86,7 +93,16 @@ impl Judge {
         let traffic = span.and_then(|s| bare.main_traffic(s.from, s.start));
         let observation = Observation { window, groups, traffic };
         let funnel = span.map(|span| Funnel::measure(&observation, span)).unwrap_or_default();
-        Self { settings, funnel, traffic, span, first_release }
+        Self {
+            settings,
+            funnel,
+            traffic,
+            span,
+            first_release,
+            suspect_looks: 0,
+            failing_looks: 0,
+            considered: None,
+        }
     }
 
     /// How many signals are judged.
@@ -117,15 +133,23 @@ impl Judge {
         let ready = ready_steps(&observation, now, to);
         let start = window.step_at(self.first_release);
         let graded = self.funnel.look(&observation, &ready, to, self.settings.false_stops_per_1000);
-        let mut findings = self.rule_findings(&observation, alerts, &ready, start, to, now);
+        let rules = self.rule_findings(&observation, alerts, &ready, start, to, now);
+        let mut findings = rules.clone();
         findings.extend(graded.iter().map(|g| {
             let def = window.catalogue().signal(g.shift.signal);
             let by_traffic = self.funnel.baseline(g.shift.signal, View::Level).is_some_and(|b| b.by_traffic);
             explain::finding(&observation, def, g, by_traffic)
         }));
-        findings.sort_by(|a, b| {
-            (b.outcome, !b.on_trial).cmp(&(a.outcome, !a.on_trial)).then(b.strength.total_cmp(&a.strength))
-        });
+        sort(&mut findings);
+        self.consider(&observation, &graded, &rules, &findings, to);
+        let mut probability = probability(&findings, &graded);
+        let mut similar = Vec::new();
+        if let (Some(model), Some(considered)) = (self.settings.model.model(), &self.considered) {
+            similar = model.similar(&considered.features);
+            let calibrated = model.probability(&considered.features);
+            probability = if considered.by_rule { probability.max(calibrated) } else { calibrated };
+            ask(model, considered, calibrated, now, &mut findings);
+        }
         let blind = self.blind(&observation, &ready, to);
         let released_and_seen = groups
             .members
@@ -138,7 +162,6 @@ impl Judge {
             Some(Outcome::Unknown | Outcome::Healthy) | None if released_and_seen => Outcome::Healthy,
             Some(Outcome::Unknown | Outcome::Healthy) | None => Outcome::Unknown,
         };
-        let probability = probability(&findings, &graded);
         findings.truncate(FINDINGS_MAX);
         Verdict {
             at: now,
@@ -147,8 +170,49 @@ impl Judge {
             findings,
             blind,
             judged: u32::try_from(self.funnel.judged()).unwrap_or(u32::MAX),
-            similar: Vec::new(),
+            similar,
         }
+    }
+
+    /// What the model was or would have been asked at the newest look; nothing
+    /// if there were no suspects.
+    pub fn considered(&self) -> Option<&Considered> {
+        self.considered.as_ref()
+    }
+
+    fn consider(
+        &mut self,
+        observation: &Observation<'_>,
+        graded: &[Graded],
+        rules: &[Finding],
+        findings: &[Finding],
+        to: Step,
+    ) {
+        let counted = |f: &&Finding| !f.on_trial;
+        let floor = findings.iter().filter(counted).map(|f| f.outcome).max().unwrap_or(Outcome::Healthy);
+        if floor < Outcome::Suspect {
+            self.suspect_looks = 0;
+            self.failing_looks = 0;
+            self.considered = None;
+            return;
+        }
+        self.suspect_looks += 1;
+        self.failing_looks = if floor == Outcome::Failing { self.failing_looks + 1 } else { 0 };
+        let by_rule = rules.iter().filter(counted).any(|f| f.outcome == floor && floor == Outcome::Failing);
+        let counting: Vec<Finding> = rules.iter().filter(counted).cloned().collect();
+        let catalogue = observation.window.catalogue();
+        let features = Features::of(&Suspects {
+            shifts: graded.iter().map(|g| (g, catalogue.signal(g.shift.signal))).collect(),
+            rules: &counting,
+            groups: observation.groups,
+            judged: self.funnel.judged(),
+            described: self.funnel.is_described(),
+            suspect_looks: self.suspect_looks,
+            failing_looks: self.failing_looks,
+            to,
+            step_seconds: observation.window.step().as_secs_f64(),
+        });
+        self.considered = Some(Considered { features, floor, by_rule });
     }
 
     fn rule_findings(
@@ -193,6 +257,9 @@ impl Judge {
         let mut blind = Vec::new();
         let mut add = |what: &str, why: String| blind.push(Blind { what: what.to_owned(), why });
         let groups = observation.groups;
+        if let ModelChoice::Refused(why) = &self.settings.model {
+            add("the trained model", format!("{why}; rules and funnel judge alone"));
+        }
         if self.span.is_none() {
             add(
                 "history",
@@ -282,6 +349,73 @@ impl Judge {
             }
         }
         lines
+    }
+}
+
+fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        (b.outcome, !b.on_trial).cmp(&(a.outcome, !a.on_trial)).then(b.strength.total_cmp(&a.strength))
+    });
+}
+
+/// The model's word on suspects: enough of them may be failing together, and
+/// what only the funnel found failing may be harmless. Rules stand.
+fn ask(
+    model: &Model,
+    considered: &Considered,
+    probability: f64,
+    now: Timestamp,
+    findings: &mut Vec<Finding>,
+) {
+    let thresholds = model.artifact().header.thresholds;
+    let like = model.similar(&considered.features).into_iter().next().map_or_else(String::new, |case| {
+        let what = case.cause.map_or("a healthy release".to_owned(), |cause| format!("the {cause}"));
+        format!(", most like {what} of {}", case.release)
+    });
+    let percent = probability * 100.0;
+    match considered.floor {
+        Outcome::Failing => {
+            let vetoed = !considered.by_rule && thresholds.veto.is_some_and(|veto| probability < veto);
+            if !vetoed {
+                return;
+            }
+            for finding in findings
+                .iter_mut()
+                .filter(|f| f.detector == Detector::Funnel && f.outcome == Outcome::Failing)
+            {
+                finding.outcome = Outcome::Suspect;
+                finding.because.push_str(&format!(
+                    "; by past releases it is harmless: {percent:.0} % probability of a fault{like}"
+                ));
+            }
+            sort(findings);
+        }
+        Outcome::Suspect if thresholds.act.is_some_and(|act| probability >= act) => {
+            let Some(first) = findings.iter().find(|f| !f.on_trial && f.outcome == Outcome::Suspect) else {
+                return;
+            };
+            let names: Vec<&str> = findings
+                .iter()
+                .filter(|f| !f.on_trial && f.outcome == Outcome::Suspect)
+                .map(|f| f.signal.as_str())
+                .take(3)
+                .collect();
+            let because = format!(
+                "together suspicious enough: {}; {percent:.0} % probability of a fault by past releases{like}. {}",
+                names.join(", "),
+                first.because
+            );
+            let finding = Finding {
+                detector: Detector::Model,
+                test: "past_releases".to_owned(),
+                outcome: Outcome::Failing,
+                because,
+                since: first.since.or(Some(now)),
+                ..first.clone()
+            };
+            findings.insert(0, finding);
+        }
+        Outcome::Suspect | Outcome::Unknown | Outcome::Healthy => {}
     }
 }
 

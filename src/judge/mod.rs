@@ -5,6 +5,7 @@ mod explain;
 mod finding;
 pub mod funnel;
 mod look;
+pub mod model;
 pub mod rules;
 pub mod sentence;
 mod verdict;

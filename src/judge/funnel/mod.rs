@@ -12,7 +12,7 @@ use crate::domain::Group;
 use crate::signal::{Observation, Shape, SignalClass, SignalDef, SignalId, Step};
 
 pub use baseline::{Baseline, Span, View, WINDOWS};
-pub use shift::{Budget, Look, Shift};
+pub use shift::{Budget, Look, Shift, is_counted};
 
 use baseline::{contrast, has_restlessness};
 
@@ -111,6 +111,11 @@ impl Funnel {
     /// How many signals are judged.
     pub fn judged(&self) -> usize {
         self.judged.len()
+    }
+
+    /// Whether errors, latency or business are among the judged signals.
+    pub fn is_described(&self) -> bool {
+        self.described
     }
 
     /// Whether signals appeared since the history was measured.

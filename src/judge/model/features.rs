@@ -1,0 +1,296 @@
+//! The one definition of a look's features, live and in training: without
+//! units, finite, and around 1, so that a service that was never seen before
+//! looks like those that were.
+
+use crate::domain::Group;
+use crate::judge::funnel::{Grade, Graded, View, is_counted};
+use crate::judge::{Finding, Outcome};
+use crate::signal::{Groups, SignalClass, SignalDef, Step, Unit};
+
+/// What a feature is when it is not known; all others lie above.
+const MISSING: f64 = -2.0;
+
+/// The features of one look, in the order of [`schema_names`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features(Vec<f64>);
+
+/// What the model thought about at one look, and what the verdict was
+/// without it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Considered {
+    /// Of the suspects.
+    pub features: Features,
+    /// The outcome by rules and funnel.
+    pub floor: Outcome,
+    /// Whether a rule is among the gravest: no model may soften it.
+    pub by_rule: bool,
+}
+
+/// The suspects of one look.
+pub struct Suspects<'a> {
+    /// What the funnel found, gravest first, with each one's signal.
+    pub shifts: Vec<(&'a Graded, &'a SignalDef)>,
+    /// What the rules found.
+    pub rules: &'a [Finding],
+    /// Both groups.
+    pub groups: &'a Groups,
+    /// How many signals are judged.
+    pub judged: usize,
+    /// Whether errors, latency or business are among them.
+    pub described: bool,
+    /// For how many looks in a row there were suspects, this one included.
+    pub suspect_looks: u32,
+    /// For how many looks in a row the outcome was failing.
+    pub failing_looks: u32,
+    /// The first step that is not over.
+    pub to: Step,
+    /// Seconds a step.
+    pub step_seconds: f64,
+}
+
+impl Features {
+    /// The values.
+    pub fn values(&self) -> &[f64] {
+        &self.0
+    }
+
+    /// Features from their values, if there are as many as the schema has.
+    pub fn of_values(values: Vec<f64>) -> Option<Self> {
+        let fits = values.len() == schema_names().len() && values.iter().all(|v| v.is_finite());
+        fits.then_some(Self(values))
+    }
+
+    /// Of one look.
+    pub fn of(suspects: &Suspects<'_>) -> Self {
+        Self(row(suspects).into_iter().map(|(_, value)| value).collect())
+    }
+}
+
+/// The names of all features, in their order.
+pub fn schema_names() -> Vec<&'static str> {
+    let nothing = Suspects {
+        shifts: Vec::new(),
+        rules: &[],
+        groups: &Groups::default(),
+        judged: 0,
+        described: false,
+        suspect_looks: 0,
+        failing_looks: 0,
+        to: 0,
+        step_seconds: 1.0,
+    };
+    row(&nothing).into_iter().map(|(name, _)| name).collect()
+}
+
+/// Values that cannot be compared as they are: clamped, and -2 where unknown.
+fn bounded(value: f64) -> f64 {
+    if value.is_nan() { MISSING } else { value.clamp(-1.0, 2.0) }
+}
+
+/// Of values from 0 upward: the logarithm, in units of that of `most`.
+fn log(value: f64, most: f64) -> f64 {
+    if value.is_nan() { MISSING } else { bounded(value.max(0.0).ln_1p() / most.ln_1p()) }
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+type Row = Vec<(&'static str, f64)>;
+
+fn row(suspects: &Suspects<'_>) -> Row {
+    let mut row = Row::with_capacity(80);
+    circumstances(suspects, &mut row);
+    classes(suspects, &mut row);
+    rules(suspects, &mut row);
+    let strongest = suspects.shifts.first().copied();
+    shift(suspects, strongest, &FIRST, &mut row);
+    // Segments repeat what their sum says: the second is another metric.
+    let second =
+        suspects.shifts.iter().find(|(_, d)| strongest.is_some_and(|s| s.1.metric != d.metric)).copied();
+    shift(suspects, second, &SECOND, &mut row);
+    row
+}
+
+fn circumstances(suspects: &Suspects<'_>, row: &mut Row) {
+    let count = |group| suspects.groups.of(group).count() as f64;
+    let (released, reference) = (count(Group::Release), count(Group::Reference));
+    let shifts = &suspects.shifts;
+    let failing = shifts.iter().filter(|(g, _)| g.grade == Grade::Failing).count() as f64;
+    let excused = shifts.iter().filter(|(g, _)| g.shift.margin >= 1.0).count() as f64 - failing;
+    let mut metrics: Vec<&str> = shifts.iter().map(|(_, d)| d.metric.as_str()).collect();
+    metrics.sort_unstable();
+    metrics.dedup();
+    row.extend([
+        ("judged signals", log(suspects.judged as f64, 200.0)),
+        ("released machines", log(released, 50.0)),
+        ("reference machines", log(reference, 50.0)),
+        ("released share", bounded(released / (released + reference))),
+        ("described", flag(suspects.described)),
+        ("suspect looks", log(f64::from(suspects.suspect_looks), 60.0)),
+        ("failing looks", log(f64::from(suspects.failing_looks), 60.0)),
+        ("step seconds", log(suspects.step_seconds, 300.0)),
+        ("suspect signals", log(shifts.len() as f64, 30.0)),
+        ("suspect metrics", log(metrics.len() as f64, 30.0)),
+        ("suspect share", bounded(shifts.len() as f64 / suspects.judged.max(1) as f64)),
+        ("failing signals", log(failing, 30.0)),
+        ("strong signals held back", log(excused, 30.0)),
+        ("fading signals", log(shifts.iter().filter(|(g, _)| g.shift.fading).count() as f64, 30.0)),
+    ]);
+}
+
+const CLASSES: [(SignalClass, &str, &str); 8] = [
+    (SignalClass::Errors, "errors: margin", "errors: signals"),
+    (SignalClass::Latency, "latency: margin", "latency: signals"),
+    (SignalClass::Traffic, "traffic: margin", "traffic: signals"),
+    (SignalClass::Saturation, "saturation: margin", "saturation: signals"),
+    (SignalClass::Business, "business: margin", "business: signals"),
+    (SignalClass::Logs, "logs: margin", "logs: signals"),
+    (SignalClass::Health, "health: margin", "health: signals"),
+    (SignalClass::Other, "other: margin", "other: signals"),
+];
+
+fn classes(suspects: &Suspects<'_>, row: &mut Row) {
+    for (class, margin, signals) in CLASSES {
+        let of_class = || suspects.shifts.iter().filter(move |(_, d)| d.class == class);
+        row.push((margin, log(of_class().map(|(g, _)| g.shift.margin).fold(0.0, f64::max), 20.0)));
+        row.push((signals, log(of_class().count() as f64, 30.0)));
+    }
+}
+
+const RULES: [(&str, &str); 6] = [
+    ("instance_silent", "rule: silence"),
+    ("crash_loop", "rule: crash loop"),
+    ("error_burst", "rule: error burst"),
+    ("new_exception", "rule: new exception"),
+    ("outside_alert", "rule: outside alert"),
+    ("threshold", "rule: threshold"),
+];
+
+fn rules(suspects: &Suspects<'_>, row: &mut Row) {
+    let grave = |outcome: Outcome| match outcome {
+        Outcome::Healthy | Outcome::Unknown => 0.0,
+        Outcome::Suspect => 0.5,
+        Outcome::Failing => 1.0,
+    };
+    for (test, name) in RULES {
+        let of_rule = suspects.rules.iter().filter(|f| {
+            // Limits that people set carry their own names.
+            let own = RULES.iter().any(|(known, _)| *known == f.test);
+            f.test == test || (test == "threshold" && !own)
+        });
+        row.push((name, of_rule.map(|f| grave(f.outcome)).fold(0.0, f64::max)));
+    }
+    let strongest = suspects.rules.iter().map(|f| f.strength).filter(|s| s.is_finite()).fold(0.0, f64::max);
+    row.push(("rules: strength", log(strongest, 50.0)));
+}
+
+const FIRST: [&str; 27] = [
+    "1st: margin",
+    "1st: score",
+    "1st: change",
+    "1st: own change",
+    "1st: moved by both",
+    "1st: practical",
+    "1st: beyond worst",
+    "1st: tail",
+    "1st: breadth",
+    "1st: judged machines",
+    "1st: steadiness",
+    "1st: fading",
+    "1st: new",
+    "1st: upward",
+    "1st: held back",
+    "1st: age",
+    "1st: window",
+    "1st: window of age",
+    "1st: since",
+    "1st: counted",
+    "1st: segment",
+    "1st: warms",
+    "1st: fills",
+    "1st: restlessness",
+    "1st: weight",
+    "1st: released value",
+    "1st: times reference",
+];
+
+const SECOND: [&str; 27] = [
+    "2nd: margin",
+    "2nd: score",
+    "2nd: change",
+    "2nd: own change",
+    "2nd: moved by both",
+    "2nd: practical",
+    "2nd: beyond worst",
+    "2nd: tail",
+    "2nd: breadth",
+    "2nd: judged machines",
+    "2nd: steadiness",
+    "2nd: fading",
+    "2nd: new",
+    "2nd: upward",
+    "2nd: held back",
+    "2nd: age",
+    "2nd: window",
+    "2nd: window of age",
+    "2nd: since",
+    "2nd: counted",
+    "2nd: segment",
+    "2nd: warms",
+    "2nd: fills",
+    "2nd: restlessness",
+    "2nd: weight",
+    "2nd: released value",
+    "2nd: times reference",
+];
+
+fn shift(
+    suspects: &Suspects<'_>,
+    of: Option<(&Graded, &SignalDef)>,
+    names: &[&'static str; 27],
+    row: &mut Row,
+) {
+    let Some((graded, def)) = of else {
+        row.extend(names.iter().map(|name| (*name, MISSING)));
+        return;
+    };
+    let s = &graded.shift;
+    let window_seconds = s.steps as f64 * suspects.step_seconds;
+    let since_seconds = (suspects.to - s.since) as f64 * suspects.step_seconds;
+    let share = if def.unit == Unit::Ratio { s.values[1].unwrap_or(f64::NAN) } else { f64::NAN };
+    let times = match (s.values[1], s.values[3].or(s.values[0])) {
+        (Some(now), Some(compared)) if now > 0.0 && compared > 0.0 => (now / compared).ln() / 3.0,
+        (Some(_), Some(_)) | (None, _) | (_, None) => f64::NAN,
+    };
+    let values = [
+        log(s.margin, 20.0),
+        log(s.score, 50.0),
+        bounded(s.change / 3.0),
+        bounded(s.own_change / 3.0),
+        bounded((s.own_change - s.change) / 3.0),
+        log(s.practical, 50.0),
+        log(s.beyond_worst.min(1e3), 50.0),
+        bounded(-s.tail.max(1e-60).ln() / 140.0),
+        bounded(s.shows.len() as f64 / s.judged.max(1) as f64),
+        log(s.judged as f64, 50.0),
+        bounded(s.steadiness / 2.0),
+        flag(s.fading),
+        flag(s.is_new),
+        flag(s.upward),
+        flag(graded.held_back.is_some()),
+        log(s.age_seconds, 3600.0),
+        log(window_seconds, 3600.0),
+        bounded(window_seconds / s.age_seconds.max(suspects.step_seconds)),
+        log(since_seconds, 3600.0),
+        flag(is_counted(def)),
+        flag(def.segment.is_some()),
+        flag(def.warms),
+        flag(def.fills),
+        flag(graded.view == View::Restlessness),
+        bounded(def.weight),
+        bounded(share),
+        bounded(times),
+    ];
+    row.extend(names.iter().copied().zip(values));
+}
