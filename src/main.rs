@@ -25,6 +25,8 @@ enum Command {
     Notify(app::notify::Args),
     /// Past releases through the same engine that runs live.
     Replay(app::replay::Args),
+    /// A model from labelled recordings, written only if it decides better.
+    Train(app::train::Args),
     /// Labelled recordings from a seed, for training and testing the judge.
     Simulate(app::simulate::Args),
     /// A past release from a Prometheus server into a recording.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Check(args) => app::check::run(&args),
         Command::Notify(args) => app::notify::run(&args),
         Command::Replay(args) => app::replay::run(&args),
+        Command::Train(args) => app::train::run(&args),
         Command::Simulate(args) => app::simulate::run(&args),
         Command::Record(args) => app::record::run(&args),
         Command::Import(args) => app::import::run(&args),

@@ -15,3 +15,5 @@ pub mod replay_report;
 pub mod report;
 pub mod serve;
 pub mod simulate;
+pub mod train;
+mod train_report;

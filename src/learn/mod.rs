@@ -1,1 +1,12 @@
-//! Fitting and evaluating models on past releases.
+//! What past releases teach: a data set of looks, a fitted model, and whether
+//! it decides better than what is there. Reads no file and no clock.
+
+mod data;
+mod evaluate;
+mod fit;
+mod train;
+
+pub use data::{DataSet, Look, PastRelease};
+pub use evaluate::{Confirm, Judged, Outcomes, area_under_curve, brier, judge, probabilities};
+pub use fit::{FitError, FitSettings, Fitted};
+pub use train::{TrainError, TrainSettings, Trained, is_better, train};

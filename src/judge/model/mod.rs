@@ -14,7 +14,7 @@ pub use artifact::{
 };
 pub use features::{Considered, Features, Suspects, schema_names};
 pub use library::{Case, Library};
-pub use predict::Model;
+pub use predict::{Model, vote};
 
 /// The model that ships with the program, if one was better than none.
 const SHIPPED: Option<&[u8]> = None;
