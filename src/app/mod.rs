@@ -1,6 +1,7 @@
 //! Wiring and loops: one file for each subcommand, one for the daemon.
 
 pub mod check;
+pub mod compare;
 pub mod demo;
 pub mod feedback;
 pub mod figures;

@@ -16,6 +16,7 @@ use crate::guard::engine::{Effect, Input};
 use crate::guard::{Action, Decision, Engine, EngineSettings, Mode, Settlement};
 use crate::judge::Finding;
 
+use super::compare::{self, ModelArgument};
 use super::figures::Figures;
 
 /// Replays past releases and prints how each would have been decided.
@@ -30,6 +31,13 @@ pub struct Args {
     /// Writes a report to look at, with the charts of what decided.
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
+    /// Judge with this model's artifact, or `none`; the shipped one if not said.
+    #[arg(long)]
+    pub model: Option<ModelArgument>,
+    /// Also replay with another model's artifact, or `none`, and tell which
+    /// releases are decided differently; a table only.
+    #[arg(long)]
+    pub compare: Option<ModelArgument>,
 }
 
 /// How the results are printed.
@@ -88,7 +96,10 @@ impl Replayed {
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> ExitCode {
-    let settings = settings();
+    let mut settings = settings();
+    if let Some(ModelArgument(model)) = &args.model {
+        settings.judge.model = model.clone();
+    }
     let (results, mut failed) = replay_all(&args.paths, &settings, true);
     if let Some(file) = &args.report {
         let names: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
@@ -102,6 +113,25 @@ pub fn run(args: &Args) -> ExitCode {
         Format::Jsonl => write_jsonl(&mut out, &results),
         Format::Table => write_table(&mut out, &results),
     };
+    let written = written.and_then(|()| match &args.compare {
+        Some(ModelArgument(other)) if args.format == Format::Table => {
+            let names = [settings.judge.model.describe(), other.describe()];
+            let mut changed = settings.clone();
+            changed.judge.model = other.clone();
+            let (others, _) = replay_all(&args.paths, &changed, true);
+            let good = |all: &[Result<Replayed, _>]| -> Vec<Replayed> {
+                all.iter().filter_map(|r| r.as_ref().ok().cloned()).collect()
+            };
+            let (this, those) = (good(&results), good(&others));
+            compare::write(
+                &mut out,
+                [&names[0], &names[1]],
+                &this.iter().collect::<Vec<_>>(),
+                &those.iter().collect::<Vec<_>>(),
+            )
+        }
+        Some(_) | None => Ok(()),
+    });
     if let Err(error) = written {
         // A reader that went away, as `head` does, is no failure of ours.
         if error.kind() != std::io::ErrorKind::BrokenPipe {

@@ -10,3 +10,6 @@ pub use data::{DataSet, Look, PastRelease};
 pub use evaluate::{Confirm, Judged, Outcomes, area_under_curve, brier, judge, probabilities};
 pub use fit::{FitError, FitSettings, Fitted};
 pub use train::{TrainError, TrainSettings, Trained, is_better, train};
+
+#[cfg(test)]
+mod tests;

@@ -63,3 +63,6 @@ impl ModelChoice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! A small training from end to end, and figures by hand.
+
+use super::*;
+use crate::judge::Outcome;
+use crate::judge::model::{Considered, Features, Model, Thresholds, schema_names};
+
+fn considered(values: [f64; 2], floor: Outcome, by_rule: bool) -> Considered {
+    let mut row = vec![0.0; schema_names().len()];
+    row[..2].copy_from_slice(&values);
+    Considered { features: Features::of_values(row).unwrap(), floor, by_rule }
+}
+
+fn release(at: usize, faulty: bool, looks: Vec<Option<Considered>>) -> PastRelease {
+    PastRelease {
+        id: format!("r-{at}"),
+        application: format!("app-{}", at % 13),
+        faulty,
+        onset_seconds: faulty.then_some(15.0),
+        cause: faulty.then(|| format!("fault-{}", at % 4)),
+        looks: looks
+            .into_iter()
+            .enumerate()
+            .map(|(k, considered)| Look { at_seconds: 10.0 * k as f64, considered })
+            .collect(),
+    }
+}
+
+/// Faulty ones have a high first feature; the floor stops every release.
+fn data() -> Vec<PastRelease> {
+    (0..120)
+        .map(|at| {
+            let faulty = at % 2 == 0;
+            let noise = ((at * 37) % 50) as f64 / 100.0;
+            let first = if faulty { 0.7 } else { 0.1 } + noise / 2.0;
+            let looks = (0..5).map(|_| Some(considered([first, noise], Outcome::Failing, false))).collect();
+            release(at, faulty, looks)
+        })
+        .collect()
+}
+
+fn settings() -> TrainSettings {
+    TrainSettings {
+        seed: 7,
+        folds: 3,
+        trees: 10,
+        depth: 2,
+        confirm: Confirm { failing: 2, of: 3 },
+        name: "test".to_owned(),
+        version: "1".to_owned(),
+    }
+}
+
+#[test]
+fn a_training_learns_what_tells_harm_and_vetoes_false_stops() {
+    let releases = data();
+    let trained = train(&releases, &settings()).unwrap();
+    let (without, with) = (&trained.ways[0].1, &trained.ways[3].1);
+    assert_eq!((without.false_stops, without.healthy, without.caught), (60, 60, 60));
+    assert_eq!((with.false_stops, with.caught), (0, 60));
+    assert!(is_better(with, without) && !is_better(without, with));
+    let model = Model::new(trained.artifact.clone());
+    let harm = considered([0.9, 0.2], Outcome::Failing, false).features;
+    let harmless = considered([0.15, 0.2], Outcome::Failing, false).features;
+    assert!(model.probability(&harm) > 0.8 && model.probability(&harmless) < 0.2);
+    assert!(model.similar(&harm)[0].cause.is_some());
+    assert_eq!(trained.artifact.header.data.releases, 120);
+}
+
+#[test]
+fn labels_of_one_kind_are_too_little_to_learn_from() {
+    let healthy: Vec<PastRelease> = data().into_iter().filter(|r| !r.faulty).collect();
+    assert!(matches!(
+        train(&healthy, &settings()),
+        Err(TrainError::Fit(FitError::TooLittle { faulty: 0, .. }))
+    ));
+}
+
+#[test]
+fn thresholds_do_what_the_judge_does() {
+    let confirm = Confirm { failing: 2, of: 3 };
+    let thresholds = Thresholds { act: Some(0.9), veto: Some(0.2) };
+    let stop = |looks: Vec<Option<Considered>>, given: f64, thresholds| {
+        let release = release(0, true, looks);
+        let given: Vec<Option<f64>> =
+            release.looks.iter().map(|l| l.considered.as_ref().map(|_| given)).collect();
+        judge(0, &release, &given, thresholds, confirm).stopped_seconds
+    };
+    let funnel = || Some(considered([0.0; 2], Outcome::Failing, false));
+    let rule = || Some(considered([0.0; 2], Outcome::Failing, true));
+    let suspect = || Some(considered([0.0; 2], Outcome::Suspect, false));
+    assert_eq!(stop(vec![funnel(), funnel()], 0.1, Thresholds::default()), Some(10.0));
+    assert_eq!(stop(vec![funnel(), funnel()], 0.1, thresholds), None);
+    assert_eq!(stop(vec![funnel(), funnel()], 0.2, thresholds), Some(10.0));
+    assert_eq!(stop(vec![rule(), rule()], 0.0, thresholds), Some(10.0), "a rule is never vetoed");
+    assert_eq!(stop(vec![suspect(), suspect()], 0.9, thresholds), Some(10.0));
+    assert_eq!(stop(vec![suspect(), suspect()], 0.89, thresholds), None);
+    // Two of the last three, and the newest among them.
+    assert_eq!(stop(vec![funnel(), None, funnel()], 0.5, thresholds), Some(20.0));
+    assert_eq!(stop(vec![funnel(), None, None, funnel()], 0.5, thresholds), None);
+}
+
+#[test]
+fn looks_of_a_faulty_release_before_its_onset_teach_nothing() {
+    let look = || Some(considered([0.0; 2], Outcome::Suspect, false));
+    assert_eq!(release(0, true, vec![look(), look(), look(), None]).telling().len(), 1);
+    assert_eq!(release(1, false, vec![look(), look(), None]).telling().len(), 2);
+}
+
+#[test]
+fn figures_agree_with_those_by_hand() {
+    assert!((brier(&[(1.0, true), (0.5, false)]) - 0.125).abs() < 1e-12);
+    // Of four pairs three are in order, one is tied.
+    let scored = [(0.9, true), (0.5, true), (0.5, false), (0.1, false)];
+    assert!((area_under_curve(&scored) - 0.875).abs() < 1e-12);
+}
