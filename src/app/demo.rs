@@ -3,7 +3,9 @@
 
 mod fleet;
 mod release_system;
+mod view;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,25 +14,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::adapters::recording::{RecordingError, write_label};
 use crate::adapters::standard_webhooks::{InvalidKey, SigningKey};
 use crate::adapters::web::{Access, Web};
 use crate::app::serve::{self, ServeError};
 use crate::config::{Problems, Role, Settings, Surroundings};
+use crate::domain::{Label, LabelOutcome, LabelSource};
 
 pub use fleet::DemoFault;
 use fleet::Machine;
 use release_system::{Course, Desk, Rollout, RolloutError};
+use view::{Shown, View};
 
 /// Machines of each application; two of them get the new version.
 const MACHINES: u64 = 6;
-/// How long the fleets run before the releases begin.
-const BEFORE: Duration = Duration::from_secs(14);
 /// The demo ends after this, whatever happened.
-const LIMIT: Duration = Duration::from_secs(150);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A small fleet on loopback, a release system, a bad release and a good one.
 #[derive(Debug, clap::Args)]
@@ -47,6 +49,12 @@ pub struct Args {
     /// Keeps the recordings of both releases in this folder.
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
+    /// How long the fleets run before the releases begin, in seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(5..=3_600))]
+    pub before: u64,
+    /// How long the first batch runs before the second, in seconds.
+    #[arg(long, default_value_t = 36, value_parser = clap::value_parser!(u64).range(5..=3_600))]
+    pub batch: u64,
 }
 
 /// Why the demo could not run.
@@ -66,6 +74,8 @@ enum DemoError {
     Rollout(#[from] RolloutError),
     #[error("the state cannot be asked for")]
     Ask(#[from] reqwest::Error),
+    #[error("the recording cannot be labelled")]
+    Label(#[from] RecordingError),
 }
 
 /// The demo's one secret: drawn anew for each run.
@@ -160,8 +170,16 @@ sources = ["{name}"]
 select = ['{{job="{name}"}}']
 [application.policy]
 mode = "enforce"
-rollback_after = "5s"
-watch_after_finish = "5s"
+rollback_after = "3s"
+watch_after_finish = "2s"
+[application.rules]
+instance_silent = {{ after_serving = "10s" }}
+crash_loop = {{ settle = "5s" }}
+[[application.threshold]]
+name = "latency objective"
+signal = "http_request_duration_seconds"
+above = 0.4
+lasting = "5s"
 [application.release_system]
 kind = "webhook"
 signing_key = "${{DEMO_KEY}}"
@@ -207,7 +225,7 @@ async fn demo(args: &Args) -> Result<bool, DemoError> {
     let pages = format!("http://{address}");
     println!("Open {pages}/ to see what follows. Two applications, six machines each.");
     println!("shop gets a release with the fault \"{}\", search a good one.", args.fault.word());
-    let outcome = releases(bad, good, &pages).await;
+    let outcome = releases(args, bad, good, &pages).await;
     if !args.once && outcome.is_ok() {
         println!("The pages stay until Ctrl-C.");
         let _ = tokio::signal::ctrl_c().await;
@@ -227,62 +245,71 @@ fn signing_key() -> String {
     format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 
+/// How a release must end, by its release system.
+const WANTED: [Rollout; 2] = [Rollout::RolledBack, Rollout::Done];
+
 /// Rolls both out and reads from the release systems how that ended.
-async fn releases(bad: Side, good: Side, guardian: &str) -> Result<bool, DemoError> {
+async fn releases(args: &Args, bad: Side, good: Side, guardian: &str) -> Result<bool, DemoError> {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
-    println!("The fleets run for {} s first, so that there is a before.", BEFORE.as_secs());
-    tokio::time::sleep(BEFORE).await;
-    let begun = std::time::Instant::now();
-    let systems = [bad.system.clone(), good.system.clone()];
+    println!("The fleets run for {} s first, so that there is a before.", args.before);
+    tokio::time::sleep(Duration::from_secs(args.before)).await;
+    let mut shown = Vec::new();
     let mut rolling = Vec::new();
+    let view = View::start();
     for side in [bad, good] {
+        let release = format!("{}-{}", side.application, args.fault.word());
+        shown.push(Shown::new(&view, side.application, &release, &side.system, guardian));
         let course = Course {
             application: side.application,
-            release: format!("{}-2.0.0", side.application),
+            release,
             guardian: guardian.to_owned(),
             desk: side.desk,
             machines: side.machines,
             fault: side.fault,
             client: client.clone(),
+            batches: [Duration::from_secs(args.batch), Duration::from_secs(args.batch / 4)],
         };
         rolling.push(tokio::spawn(course.roll()));
     }
-    let wanted = [Rollout::RolledBack, Rollout::Done];
-    let names = ["shop", "search"];
-    let mut shown = [String::new(), String::new()];
-    loop {
+    let limit = LIMIT + Duration::from_secs(args.batch * 2);
+    let well = loop {
         let mut ended = 0;
-        for index in 0..2 {
-            let name = names[index];
-            let url = format!("{}/releases/{name}-2.0.0", systems[index]);
-            let state = word(&client, &url, "/state").await?;
-            let url = format!("{guardian}/api/v1/gate/{name}/{name}-2.0.0");
-            let verdict = word(&client, &url, "/verdict").await.unwrap_or_default();
-            let now = format!("release system: {state}, guardian: {verdict}");
-            if shown[index] != now {
-                println!("{:>5.1} s  {name:<7} {now}", begun.elapsed().as_secs_f64());
-                shown[index] = now;
-            }
-            let passed = wanted[index] == Rollout::RolledBack || verdict == "pass";
-            ended += usize::from(state == wanted[index].word() && passed && rolling[index].is_finished());
+        for (index, shown) in shown.iter_mut().enumerate() {
+            shown.ask(&client, &view).await?;
+            let passed = WANTED[index] == Rollout::RolledBack || shown.verdict == "pass";
+            let over = shown.state == WANTED[index].word() && passed && rolling[index].is_finished();
+            let saved = args.save.is_none() || shown.recording(&client).await?.is_some();
+            ended += usize::from(over && saved);
         }
-        if ended == 2 || LIMIT < begun.elapsed() {
-            let well = ended == 2;
-            println!("{}", if well { "Both ended as they should." } else { "Not as it should be." });
-            for course in rolling {
-                course.abort();
-                if let Ok(result) = course.await {
-                    result?;
-                }
-            }
-            return Ok(well);
+        if ended == shown.len() {
+            break true;
+        }
+        let stuck = |index: usize| rolling[index].is_finished() && shown[index].is_over_but(WANTED[index]);
+        if limit < view.begun.elapsed() || stuck(0) || stuck(1) {
+            break false;
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    for (shown, course) in shown.iter().zip(rolling) {
+        course.abort();
+        let Ok(course) = course.await else { continue };
+        let course = course?;
+        if let (true, Some(folder)) = (args.save.is_some(), shown.recording(&client).await?) {
+            write_label(Path::new(&folder), &label(&course))?;
+        }
     }
+    view.end();
+    println!("{}", if well { "Both ended as they should." } else { "Not as it should be: see above." });
+    Ok(well)
 }
 
-/// A word of a JSON answer.
-async fn word(client: &reqwest::Client, url: &str, pointer: &str) -> Result<String, reqwest::Error> {
-    let answer: Value = client.get(url).send().await?.json().await?;
-    Ok(answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned())
+/// What was true of a release: the demo made it.
+fn label(course: &Course) -> Label {
+    Label {
+        outcome: if course.fault.is_some() { LabelOutcome::Faulty } else { LabelOutcome::Healthy },
+        onset: course.machines.iter().filter_map(|machine| machine.faulty_since).min(),
+        cause: course.fault.map(|fault| fault.word().to_owned()),
+        source: LabelSource::Injected,
+        other: BTreeMap::new(),
+    }
 }

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::adapters::clock;
+use crate::domain::Timestamp;
 
 /// How often each machine works off its load.
 const STEP: Duration = Duration::from_millis(100);
@@ -105,7 +106,10 @@ impl Process {
         let route = self.rng.random_range(0..ROUTES.len());
         let failing = if self.fault == Some(DemoFault::Errors) && route == 0 { 0.3 } else { 0.002 };
         let failed = self.rng.random_bool(failing);
-        let slower = if self.fault == Some(DemoFault::Latency) { 6.0 } else { 1.0 };
+        // A young process is slow at first; that is not a fault.
+        let age = clock::now().as_secs_f64() - self.began_at;
+        let young = 1.0 + 1.5 * (-age / 8.0).exp();
+        let slower = if self.fault == Some(DemoFault::Latency) { 8.0 * young } else { young };
         let spread: f64 = (0..4).map(|_| self.rng.random_range(-1.0..1.0)).sum();
         let seconds = 0.03 * slower * (0.7 * spread).exp();
         let counters = &mut self.counters;
@@ -166,6 +170,8 @@ fn held(slot: &Slot) -> MutexGuard<'_, Option<Process>> {
 pub(super) struct Machine {
     pub(super) address: SocketAddr,
     seed: u64,
+    /// When a process with a fault began first, if one did.
+    pub(super) faulty_since: Option<Timestamp>,
     process: Slot,
     server: Option<JoinHandle<()>>,
     load: JoinHandle<()>,
@@ -188,7 +194,7 @@ impl Machine {
                 }
             }
         });
-        Ok(Self { address, seed, process, server, load })
+        Ok(Self { address, seed, faulty_since: None, process, server, load })
     }
 
     /// Ends the process and begins another one after a moment.
@@ -204,6 +210,9 @@ impl Machine {
         self.seed += 1_000;
         *held(&self.process) = Some(Process::new(self.seed, fault));
         self.server = Some(serve(listener, self.process.clone()));
+        if fault.is_some() {
+            self.faulty_since.get_or_insert(clock::now());
+        }
         Ok(())
     }
 }

@@ -17,9 +17,6 @@ use crate::adapters::standard_webhooks::{ID_HEADER, SIGNATURE_HEADER, SigningKey
 
 use super::fleet::{DemoFault, Machine};
 
-/// Between two batches.
-const BETWEEN: Duration = Duration::from_secs(14);
-
 /// Where a rollout stands, as the release system's own state says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rollout {
@@ -114,6 +111,8 @@ pub(super) struct Course {
     pub(super) machines: Vec<Machine>,
     pub(super) fault: Option<DemoFault>,
     pub(super) client: reqwest::Client,
+    /// How long each batch runs before the next.
+    pub(super) batches: [Duration; 2],
 }
 
 impl Course {
@@ -130,14 +129,18 @@ impl Course {
         self.tell("/api/v1/releases".to_owned(), order).await?;
         for (batch, instance) in instances.iter().enumerate().take(2) {
             if !self.go_on().await? {
-                return Ok(self);
+                return self.give_back().await;
             }
             let path = format!("/api/v1/releases/{}/{}/batches", self.application, self.release);
             self.tell(path, json!({ "instances": [instance] })).await?;
             self.machines[batch].restart(self.fault).await?;
-            if self.watch(batch + 1).await? {
-                return Ok(self);
+            if self.watch(batch + 1, self.batches[batch]).await? {
+                return self.give_back().await;
             }
+        }
+        // A command that came at the last moment is obeyed.
+        if !self.go_on().await? {
+            return self.give_back().await;
         }
         *self.desk.held() = Rollout::Done;
         let path = format!("/api/v1/releases/{}/{}/finish", self.application, self.release);
@@ -159,9 +162,16 @@ impl Course {
         }
     }
 
-    /// Lets a batch run; true if the release was rolled back and its machines
-    /// have the old version again.
-    async fn watch(&mut self, released: usize) -> Result<bool, RolloutError> {
+    /// Brings the old version back to every machine that had the new one.
+    async fn give_back(mut self) -> Result<Self, RolloutError> {
+        for machine in &mut self.machines[..2] {
+            machine.restart(None).await?;
+        }
+        Ok(self)
+    }
+
+    /// Lets a batch run; true if the release was rolled back.
+    async fn watch(&mut self, released: usize, runs: Duration) -> Result<bool, RolloutError> {
         let mut waited = Duration::ZERO;
         let mut crashes = Duration::from_secs(3);
         let step = Duration::from_millis(200);
@@ -170,13 +180,8 @@ impl Course {
             waited += step;
             let state = *self.desk.held();
             match state {
-                Rollout::RolledBack => {
-                    for machine in &mut self.machines[..released] {
-                        machine.restart(None).await?;
-                    }
-                    return Ok(true);
-                }
-                Rollout::Running if waited >= BETWEEN => return Ok(false),
+                Rollout::RolledBack => return Ok(true),
+                Rollout::Running if runs <= waited => return Ok(false),
                 Rollout::Waiting | Rollout::Running | Rollout::Paused | Rollout::Done => {}
             }
             if self.fault == Some(DemoFault::CrashLoop) && waited >= crashes {
@@ -198,5 +203,46 @@ impl Course {
         }
         let body = answer.text().await.unwrap_or_default();
         Err(RolloutError::Refused { what, status: status.as_u16(), body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::adapters::standard_webhooks::{sign, timestamp_seconds};
+
+    const KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+
+    async fn command(desk: &Desk, name: &str, key: &str) -> StatusCode {
+        let key = SigningKey::parse(&SecretString::from(key)).unwrap();
+        let (now, body) = (clock::now(), Bytes::from_static(b"{}"));
+        let mut headers = HeaderMap::new();
+        let signature = sign(&[key], "msg_1", now, &body);
+        for (header, value) in [
+            (ID_HEADER, "msg_1".to_owned()),
+            (TIMESTAMP_HEADER, timestamp_seconds(now).to_string()),
+            (SIGNATURE_HEADER, signature),
+        ] {
+            headers.insert(header, value.parse().unwrap());
+        }
+        let path = Path(("r".to_owned(), name.to_owned()));
+        super::command(State(desk.clone()), path, headers, body).await.status()
+    }
+
+    #[tokio::test]
+    async fn a_command_counts_only_with_a_signature_that_fits() {
+        let desk = Desk::new(SigningKey::parse(&SecretString::from(KEY)).unwrap());
+        *desk.held() = Rollout::Running;
+        let other = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        assert_eq!(command(&desk, "rollback", other).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(*desk.held(), Rollout::Running);
+        assert_eq!(command(&desk, "pause", KEY).await, StatusCode::OK);
+        assert_eq!(*desk.held(), Rollout::Paused);
+        assert_eq!(command(&desk, "resume", KEY).await, StatusCode::OK);
+        assert_eq!(command(&desk, "rollback", KEY).await, StatusCode::OK);
+        assert_eq!(*desk.held(), Rollout::RolledBack);
+        assert_eq!(command(&desk, "dance", KEY).await, StatusCode::NOT_FOUND);
     }
 }
