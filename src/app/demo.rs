@@ -177,8 +177,8 @@ instance_silent = {{ after_serving = "10s" }}
 crash_loop = {{ settle = "5s" }}
 [[application.threshold]]
 name = "latency objective"
-signal = "http_request_duration_seconds"
-above = 0.4
+signal = "mean of http_request_duration_seconds"
+above = 0.2
 lasting = "5s"
 [application.release_system]
 kind = "webhook"
