@@ -543,6 +543,10 @@ pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, B
 /// Memory, threads, handles: they fall with a restart and climb for a long
 /// time in health, so only what exceeds the old process's level counts.
 pub fn fills_with_age(name: &str) -> bool {
+    // What is busy now follows the load, not the age.
+    if has_word(name, &["busy", "active", "pending", "waiting", "blocked", "runnable", "use"]) {
+        return false;
+    }
     has_stem(
         name,
         &[

@@ -100,10 +100,11 @@ impl Funnel {
             .iter()
             .position(|j| Some(j.id) == observation.traffic && j.baseline.view == View::Level);
         this.described = this.judged.iter().any(|j| {
-            matches!(
-                catalogue.signal(j.id).class,
-                SignalClass::Errors | SignalClass::Latency | SignalClass::Business
-            )
+            let def = catalogue.signal(j.id);
+            // A gauge with a telling name among unnamed ones describes nothing.
+            let measured = def.shape != Shape::Level || def.metric.contains(':');
+            measured
+                && matches!(def.class, SignalClass::Errors | SignalClass::Latency | SignalClass::Business)
         });
         this
     }
@@ -206,8 +207,8 @@ impl Funnel {
                 // Memory that is higher and settled is a bigger program; memory
                 // that is higher and climbs on is a leak.
                 let climb = look.climb(judged.id, def, &judged.baseline);
-                let leaks = climb.is_finite() && climb > 0.45 && shift.change > 0.08;
-                let huge = shift.change > 0.6 && shift.practical > 4.0;
+                let leaks = climb.is_finite() && climb > 0.45 && shift.change > 0.12;
+                let huge = shift.change > 0.6 && shift.practical > 4.0 && shift.age_seconds > 120.0;
                 (!leaks && !huge).then_some("it is higher, and not seen to climb on")
             }
             SignalClass::Saturation if def.shape == Shape::Ratio => {
@@ -215,7 +216,7 @@ impl Funnel {
             }
             SignalClass::Saturation => None,
             SignalClass::Traffic => {
-                let left = (-shift.change).exp();
+                let left = share_left(shift);
                 let served_before_drop = look.to - shift.since < self.steps_served(look) - 3;
                 (left > 0.04 && !served_before_drop)
                     .then_some("a smaller share of the traffic from the start")
@@ -235,6 +236,17 @@ impl Funnel {
             .max()
             .unwrap_or(0)
     }
+}
+
+/// What is left of the traffic that the reference group's change lets expect.
+fn share_left(shift: &Shift) -> f64 {
+    let [before, after, reference_before, reference_after] = shift.values;
+    let (Some(before), Some(after)) = (before, after) else { return 1.0 };
+    let shared = match (reference_before, reference_after) {
+        (Some(before), Some(after)) if before > 0.0 => after / before,
+        (Some(_) | None, Some(_) | None) => 1.0,
+    };
+    if before * shared > 0.0 { after / (before * shared) } else { 1.0 }
 }
 
 /// A process that is still slow works harder and times out a few of its

@@ -278,7 +278,15 @@ impl Look<'_> {
         } else {
             f64::INFINITY
         };
-        let mut margin = (score / needed).min(practical_times).min(beyond / BEYOND_WORST);
+        // Who only came to be like the others was different before, for a reason
+        // that is gone: no fault of the release.
+        let became_like_others = matches!(def.class, SignalClass::Latency | SignalClass::Errors)
+            && matches!((values[1], values[3]), (Some(after), Some(reference))
+                if sign * (baseline.scale.of_value(after) - baseline.scale.of_value(reference)) < 0.5 * practical.change);
+        let mut margin = (score / needed)
+            .min(if became_like_others { 0.8 } else { f64::INFINITY })
+            .min(practical_times)
+            .min(beyond / BEYOND_WORST);
         margin = margin.min(breadth / 0.5);
         if self.went_away(baseline, changes, window, &released, sign, effective) {
             margin = margin.min(0.9);
@@ -376,6 +384,7 @@ impl Look<'_> {
         let (mut events, mut exposure) = (0.0, 0.0);
         let (mut past_events, mut past_exposure) = (0.0, 0.0);
         let (mut now_events, mut now_exposure) = (0.0, 0.0);
+        let (mut own_events, mut own_exposure) = (0.0, 0.0);
         for (index, released) in released.iter().enumerate() {
             let (num, den) = changes.sums[window][index];
             let (before_num, before_den) = baseline.totals.get(index).copied().unwrap_or_default();
@@ -384,12 +393,21 @@ impl Look<'_> {
             if *released {
                 events += num;
                 exposure += den;
+                own_events += before_num;
+                own_exposure += before_den;
             } else {
                 now_events += num;
                 now_exposure += den;
             }
         }
-        let against_past = counts::tail_probability(events, exposure, past_events, past_exposure);
+        // Machines that failed more than others before go on doing so.
+        let against_own = if own_events > 0.0 {
+            counts::tail_probability(events, exposure, own_events, own_exposure)
+        } else {
+            0.0
+        };
+        let against_past =
+            counts::tail_probability(events, exposure, past_events, past_exposure).max(against_own);
         let against_now = if now_exposure > 0.0 {
             counts::tail_probability(events, exposure, now_events, now_exposure)
         } else {
@@ -467,9 +485,9 @@ impl Look<'_> {
             let uncertainty = 1.5 * noise / early.max(1e-9) * std::f64::consts::SQRT_2;
             let decayed = (-(half as f64) * step_seconds / WARM_UP_DECAY.as_secs_f64()).exp();
             let fades = if def.warms {
+                let huge = late > 1.4 && (age > 90.0 || ratio - uncertainty > 0.9);
                 let young = age < WARM_AGE_MIN.as_secs_f64().max(2.0 * step_seconds);
-                let huge = late > 1.4 && age > 90.0;
-                young || (ratio - uncertainty < decayed && !huge)
+                !huge && (young || ratio - uncertainty < decayed)
             } else {
                 ratio < decayed.min(0.85) && early > 0.0
             };
@@ -530,8 +548,9 @@ impl Look<'_> {
         let at = |k: Step| {
             self.difference_over(id, def, baseline, self.to - (k + 1) * third, self.to - k * third, &released)
         };
-        let (last, previous, first) = (at(0), at(1), at(3));
-        if !(last - first).is_finite() || last <= first {
+        let (last, previous, earlier, first) = (at(0), at(1), at(2), at(3));
+        let rises = last > previous && previous > earlier && earlier > first;
+        if !(last - first).is_finite() || !rises {
             return 0.0;
         }
         (last - previous) / ((last - first) / 3.0)
