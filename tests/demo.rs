@@ -1,5 +1,7 @@
 //! The demo as a stranger runs it: the real binary, no settings.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::net::TcpListener;
 use std::process::{Command, Output};
 

@@ -339,7 +339,8 @@ fn check_payload(header: &Header, payload: &Payload) -> Result<(), String> {
     let widths =
         library.cases.iter().all(|c| c.values.len() == width && c.values.iter().all(|v| v.is_finite()));
     let spreads = library.spread.iter().all(|s| s.is_finite() && *s > 0.0);
-    if !library.cases.is_empty() && !(widths && spreads && library.spread.len() == width) {
+    let consistent = widths && spreads && library.spread.len() == width;
+    if !library.cases.is_empty() && !consistent {
         return Err("the cases of its library do not have its features".to_owned());
     }
     Ok(())
