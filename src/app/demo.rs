@@ -49,6 +49,9 @@ pub struct Args {
     /// Keeps the recordings of both releases in this folder.
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
+    /// The guardian only looks, so that whole bad releases are recorded.
+    #[arg(long, requires = "save")]
+    pub observe: bool,
     /// How long the fleets run before the releases begin, in seconds.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(5..=3_600))]
     pub before: u64,
@@ -152,7 +155,8 @@ impl Side {
     }
 
     /// Its part of the settings.
-    fn settings(&self) -> String {
+    fn settings(&self, observe: bool) -> String {
+        let mode = if observe { "observe" } else { "enforce" };
         let targets: Vec<String> = self.machines.iter().map(|m| format!("\"{}\"", m.address)).collect();
         let (name, system, targets) = (self.application, &self.system, targets.join(", "));
         let url = format!("{system}/releases/{{{{ release }}}}");
@@ -169,7 +173,7 @@ name = "{name}"
 sources = ["{name}"]
 select = ['{{job="{name}"}}']
 [application.policy]
-mode = "enforce"
+mode = "{mode}"
 rollback_after = "3s"
 watch_after_finish = "2s"
 [application.rules]
@@ -212,8 +216,8 @@ async fn demo(args: &Args) -> Result<bool, DemoError> {
          [recordings]\ndir = {:?}\nbefore = \"5m\"\n{}{}",
         folder.join("guardian.db"),
         recordings,
-        bad.settings(),
-        good.settings(),
+        bad.settings(args.observe),
+        good.settings(args.observe),
     );
     let settings = Settings::read("demo", &text, &environment).map_err(DemoError::Settings)?;
     let running = serve::start(settings, Arc::new(environment)).await?;
@@ -245,9 +249,6 @@ fn signing_key() -> String {
     format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 
-/// How a release must end, by its release system.
-const WANTED: [Rollout; 2] = [Rollout::RolledBack, Rollout::Done];
-
 /// Rolls both out and reads from the release systems how that ended.
 async fn releases(args: &Args, bad: Side, good: Side, guardian: &str) -> Result<bool, DemoError> {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
@@ -271,20 +272,23 @@ async fn releases(args: &Args, bad: Side, good: Side, guardian: &str) -> Result<
         };
         rolling.push(tokio::spawn(course.roll()));
     }
+    // Where nothing is stopped the bad release is done like the good one.
+    let bad_ends = if args.observe { Rollout::Done } else { Rollout::RolledBack };
+    let wanted = [bad_ends, Rollout::Done];
     let limit = LIMIT + Duration::from_secs(args.batch * 2);
     let well = loop {
         let mut ended = 0;
         for (index, shown) in shown.iter_mut().enumerate() {
             shown.ask(&client, &view).await?;
-            let passed = WANTED[index] == Rollout::RolledBack || shown.verdict == "pass";
-            let over = shown.state == WANTED[index].word() && passed && rolling[index].is_finished();
+            let passed = wanted[index] == Rollout::RolledBack || args.observe || shown.verdict == "pass";
+            let over = shown.state == wanted[index].word() && passed && rolling[index].is_finished();
             let saved = args.save.is_none() || shown.recording(&client).await?.is_some();
             ended += usize::from(over && saved);
         }
         if ended == shown.len() {
             break true;
         }
-        let stuck = |index: usize| rolling[index].is_finished() && shown[index].is_over_but(WANTED[index]);
+        let stuck = |index: usize| rolling[index].is_finished() && shown[index].is_over_but(wanted[index]);
         if limit < view.begun.elapsed() || stuck(0) || stuck(1) {
             break false;
         }

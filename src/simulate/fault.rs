@@ -1,7 +1,7 @@
 //! What a bad release does, as changes of the released instances.
 
 use super::change::{Change, Effect, GaugeChange, Scope, Shape, Who};
-use super::fleet::Rollover;
+use super::fleet::{Down, Rollover};
 use super::instruments::Aspect;
 use super::random::Dice;
 use super::{UnknownWord, by_word};
@@ -161,6 +161,11 @@ impl Fault {
             Self::Crashes => "crashes",
             Self::Freezes => "freezes",
         }
+    }
+
+    /// Whether it shows in nearly every application.
+    pub(super) fn needs_nothing_special(self) -> bool {
+        self.needs().is_none_or(|aspect| aspect == Aspect::Traffic)
     }
 
     /// What of an application must be seen for the fault to be seen.
@@ -342,6 +347,8 @@ impl Plan<'_> {
             Fault::CrashLoop => self.crash_loop(),
             Fault::Hang => self.hang(),
             Fault::NeverBack => self.never_back(),
+            // What users have not come to yet was not lost.
+            Fault::LostTraffic if self.world.fleet.rollover == Rollover::Adoption => None,
             Fault::LostTraffic => {
                 let factor = 0.5 / self.size(1.0, 20.0);
                 (self.requests() > 800.0).then(|| self.step(Change::Traffic { factor }))?
@@ -525,7 +532,9 @@ impl Plan<'_> {
             let instance = &mut self.world.fleet.instances[index];
             onset = onset.min(instance.released_at);
             if rollover == Rollover::Replace {
-                instance.exists.0 = f64::INFINITY;
+                // It is a target all the same, and answers nobody.
+                instance.exists.0 = self.world.fleet.batches[instance.batch.unwrap_or_default()];
+                instance.downs = vec![Down { from: f64::NEG_INFINITY, until: f64::INFINITY }];
             } else if let Some(last) = instance.downs.last_mut() {
                 last.until = f64::INFINITY;
             }

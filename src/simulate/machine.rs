@@ -281,7 +281,8 @@ impl Machine {
         let slowed = instance.latency * crowding * (1.0 + service.warm_up.latency * warm) / condition.speed;
         let noise = (service.error_spread * world.errors.at(at)).exp();
         let clumps = if service.clumping > 0.0 { self.dice.factor(service.clumping) } else { 1.0 };
-        let starting = service.warm_up.errors * if warm > 0.6 { 1.0 } else { 0.0 };
+        let age = at - instance.process_began(at);
+        let starting = if age < service.warm_up.error_seconds { service.warm_up.errors } else { 0.0 };
         let mut cells = Vec::with_capacity(service.routes.len() * service.segments.len());
         for (r, route) in service.routes.iter().enumerate() {
             for (s, segment) in service.segments.iter().enumerate() {
@@ -349,7 +350,8 @@ impl Machine {
             + (1.0 - warm_up.memory_at_once) * (1.0 - (-age / warm_up.memory_seconds).exp());
         let wander = 1.0 + 0.01 * self.resources.at(at);
         let memory = service.memory * instance.memory * (filled * wander + condition.memory).max(0.05);
-        self.allocated = (self.allocated + rate * world.fleet.interval * 1e-4 + 0.07).fract();
+        let fills = rate / service.rate.max(1e-9) / service.heap_seconds;
+        self.allocated = (self.allocated + (0.2 + fills) * world.fleet.interval).fract();
         let leaked = condition.memory * 0.6;
         let heap =
             service.memory * instance.memory * (0.25 * filled + 0.35 * self.allocated + leaked).max(0.02);

@@ -100,6 +100,10 @@ fn draw_fault(
     let faults = if request.faults.is_empty() { &Fault::ALL[..] } else { &request.faults };
     for _ in 0..25 {
         let fault = *dice.pick(faults);
+        // They show everywhere, and would else be most of all faults.
+        if faults.len() > 3 && fault.needs_nothing_special() && dice.chance(0.5) {
+            continue;
+        }
         let mut attempt = world.clone();
         if let Some(planned) = fault.put_into(&mut attempt, &panel.aspects, panel.gauges, dice) {
             *world = attempt;

@@ -45,12 +45,21 @@ pub(super) struct WarmUp {
     pub(super) latency: f64,
     pub(super) cpu: f64,
     pub(super) cache_misses: f64,
-    /// Share of failures in the first seconds.
+    /// Share of failures in the first seconds, and how many seconds.
     pub(super) errors: f64,
+    pub(super) error_seconds: f64,
     /// Seconds until memory is as large as an old process'.
     pub(super) memory_seconds: f64,
     /// Share of the usual memory that a new process has at once.
     pub(super) memory_at_once: f64,
+}
+
+impl WarmUp {
+    /// How much slower a process may be at first: compilers slow it much for
+    /// a short time, caches a little for a long time.
+    pub(super) fn largest(seconds: f64) -> f64 {
+        (60.0 / seconds).clamp(0.4, 2.5)
+    }
 }
 
 /// A service as it is before the release.
@@ -78,7 +87,9 @@ pub(super) struct Service {
     /// Usual share of the pool in use.
     pub(super) pool_use: f64,
     pub(super) cache_hits: f64,
-    /// Exceptions a request, by class; the first classes are usual.
+    /// How often the heap is emptied, in seconds.
+    pub(super) heap_seconds: f64,
+    /// Exceptions a request.
     pub(super) exceptions: f64,
     pub(super) logs_per_request: f64,
     pub(super) log_errors: f64,
@@ -193,6 +204,7 @@ impl Service {
             pool_size: *dice.pick(&[5.0, 10.0, 20.0, 30.0, 50.0, 100.0]),
             pool_use: dice.between(0.05, 0.4),
             cache_hits: dice.between(0.6, 0.98),
+            heap_seconds: dice.log_between(0.5, 60.0),
             exceptions: if dice.chance(0.4) { 0.0 } else { dice.log_between(1e-5, 5e-3) },
             logs_per_request: dice.log_between(0.01, 5.0),
             log_errors: if dice.chance(0.4) { 0.0 } else { dice.log_between(1e-5, 1e-2) },
@@ -296,12 +308,15 @@ fn warm_up(style: Style, dice: &mut Dice) -> WarmUp {
         }
         Style::Mobile => 0.0,
     };
+    let seconds = dice.log_between(8.0, 240.0);
+    let largest = WarmUp::largest(seconds);
     WarmUp {
-        seconds: dice.log_between(8.0, 240.0),
-        latency: strong * dice.between(0.2, 2.5),
-        cpu: strong * dice.between(0.2, 2.0),
+        seconds,
+        latency: strong * dice.between(0.1, largest),
+        cpu: strong * dice.between(0.1, largest),
         cache_misses: if dice.chance(0.4) { 0.0 } else { dice.between(0.2, 0.9) },
         errors: if dice.chance(0.85) { 0.0 } else { dice.between(0.005, 0.05) },
+        error_seconds: dice.between(3.0, 25.0),
         memory_seconds: dice.log_between(30.0, 3_000.0),
         memory_at_once: dice.between(0.35, 0.95),
     }

@@ -5,6 +5,7 @@ use super::fleet::Rollover;
 use super::load::Swell;
 use super::machine::World;
 use super::random::Dice;
+use super::service::WarmUp;
 use super::{UnknownWord, by_word};
 
 /// A kind of harmless trouble.
@@ -190,15 +191,17 @@ impl Place<'_> {
         match trouble {
             Trouble::OtherRestart => self.other_restart(),
             Trouble::ColdStart => {
+                let seconds = self.dice.log_between(20.0, 300.0);
+                let largest = 1.2 * WarmUp::largest(seconds);
                 let warm_up = &mut self.world.service.warm_up;
-                warm_up.latency = self.dice.between(0.5, 3.0);
-                warm_up.cpu = self.dice.between(0.3, 2.0);
+                warm_up.seconds = seconds;
+                warm_up.latency = self.dice.between(0.3, largest);
+                warm_up.cpu = self.dice.between(0.2, largest);
                 warm_up.cache_misses = self.dice.between(0.4, 0.95);
-                warm_up.seconds = self.dice.log_between(30.0, 300.0);
             }
             Trouble::StartErrors => {
                 self.world.service.warm_up.errors = self.dice.between(0.01, 0.15);
-                self.world.service.warm_up.seconds = self.dice.between(10.0, 45.0);
+                self.world.service.warm_up.error_seconds = self.dice.between(5.0, 35.0);
             }
             Trouble::Surge => self.surge(),
             Trouble::MorningRamp => self.ramp(started, until, true),
@@ -385,7 +388,8 @@ impl Place<'_> {
 
     fn bad_reference(&mut self, from: f64) {
         let reference = self.reference();
-        if reference.is_empty() {
+        // One of two or fewer leaves nothing to compare with.
+        if reference.len() < 3 {
             return;
         }
         let index = *self.dice.pick(&reference);
@@ -403,7 +407,7 @@ impl Place<'_> {
     fn noisy_before(&mut self) {
         let fleet = &self.world.fleet;
         let (from, span) = (fleet.from, fleet.until - fleet.from);
-        let period = span * self.dice.between(0.04, 0.2);
+        let period = span * self.dice.between(0.02, 0.08);
         let on = period * self.dice.between(0.05, 0.4);
         let some = self.dice.whole(1, self.world.fleet.instances.len());
         let who = Who::These(self.dice.some_of(some, self.world.fleet.instances.len()));
