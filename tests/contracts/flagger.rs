@@ -1,0 +1,1 @@
+//! Flagger: its hooks, and a Canary that is suspended.

@@ -1,0 +1,1 @@
+//! Kubernetes Deployments: paused, resumed, undone.
