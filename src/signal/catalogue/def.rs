@@ -1,0 +1,173 @@
+//! One signal: what it is about, and how its value comes of series.
+
+use super::super::{BadWhen, SignalClass, Unit};
+
+/// The place of a signal in its catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SignalId(pub u32);
+
+impl SignalId {
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// How a signal's value comes from its two columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// Bad events over all events: binomial.
+    Ratio,
+    /// Events over seconds, or over the main traffic: Poisson.
+    Rate,
+    /// A sum over a count: no distribution is assumed.
+    Mean,
+    /// A level that was sampled.
+    Level,
+    /// Observations above one of a histogram's bounds over all observations:
+    /// binomial. The bound is chosen when a release begins.
+    Slow,
+}
+
+/// One signal of an application.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignalDef {
+    /// For people: `error ratio of http_requests_total path=/cart`.
+    pub name: String,
+    /// The metric that it comes from.
+    pub metric: String,
+    /// The label value that it is limited to.
+    pub segment: Option<(String, String)>,
+    /// What it is about.
+    pub class: SignalClass,
+    /// The unit of its values.
+    pub unit: Unit,
+    /// Which way is bad.
+    pub bad_when: BadWhen,
+    /// How its value comes about.
+    pub shape: Shape,
+    /// Counted against the main traffic where there is one, so that a changed
+    /// share of the traffic moves nothing.
+    pub by_traffic: bool,
+    /// Filling caches, compilers and memory move it in a young process.
+    pub warms: bool,
+    /// Starts lower in a young process and climbs in health.
+    pub fills: bool,
+    /// Whether the segment names a kind of error: a new one is evidence.
+    pub error_kind: bool,
+    /// A level that settings show to be a configuration or a content.
+    pub informative: bool,
+    /// Whose calls: the process's own, to others.
+    pub outgoing: bool,
+    /// From settings; 1 unless said. Divides the thresholds.
+    pub weight: f64,
+    /// From settings: not judged.
+    pub muted: bool,
+    /// Bounds of the histogram behind a `Slow` signal, ascending, in the
+    /// metric's own unit.
+    pub bounds: Vec<f64>,
+}
+
+/// What one series adds to one signal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Role {
+    /// Increments are events of the numerator.
+    Numerator,
+    /// Increments are events of the denominator.
+    Denominator,
+    /// Both: a bad event is an event.
+    Both,
+    /// Increments add to the numerator, time to the denominator.
+    PerSecond,
+    /// Values are levels; series of one scrape add up.
+    Level,
+    /// Values are levels; series of one scrape are averaged.
+    LevelMean,
+    /// Increments are observations up to this bound.
+    Bucket(f64),
+    /// The start time of the process.
+    StartTime,
+}
+
+/// One series' part in one signal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Feed {
+    /// Which signal.
+    pub signal: SignalId,
+    /// In which role.
+    pub role: Role,
+}
+
+#[derive(Clone)]
+pub(super) struct Draft {
+    pub(super) prefix: String,
+    pub(super) class: SignalClass,
+    pub(super) unit: Unit,
+    pub(super) bad_when: BadWhen,
+    pub(super) shape: Shape,
+    pub(super) by_traffic: bool,
+    pub(super) warms: bool,
+    pub(super) fills: bool,
+    pub(super) error_kind: bool,
+    pub(super) informative: bool,
+    pub(super) outgoing: bool,
+}
+
+impl Draft {
+    pub(super) fn new(prefix: &str, class: SignalClass, unit: Unit, bad_when: BadWhen, shape: Shape) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            class,
+            unit,
+            bad_when,
+            shape,
+            by_traffic: false,
+            warms: false,
+            fills: false,
+            error_kind: false,
+            informative: false,
+            outgoing: false,
+        }
+    }
+
+    pub(super) fn by_traffic(mut self) -> Self {
+        self.by_traffic = true;
+        self
+    }
+
+    pub(super) fn warms(mut self) -> Self {
+        self.warms = true;
+        self
+    }
+
+    pub(super) fn outgoing(mut self, outgoing: bool) -> Self {
+        self.outgoing = outgoing;
+        self
+    }
+
+    pub(super) fn finish(&self, metric: &str, segment: Option<(String, String)>) -> SignalDef {
+        let mut name =
+            if self.prefix.is_empty() { metric.to_owned() } else { format!("{} {metric}", self.prefix) };
+        if let Some((label, value)) = &segment {
+            name.push_str(&format!(" {label}={value}"));
+        }
+        SignalDef {
+            name,
+            metric: metric.to_owned(),
+            segment,
+            class: self.class,
+            unit: self.unit,
+            bad_when: self.bad_when,
+            shape: self.shape,
+            by_traffic: self.by_traffic,
+            warms: self.warms,
+            fills: self.fills,
+            error_kind: self.error_kind,
+            informative: self.informative,
+            outgoing: self.outgoing,
+            weight: 1.0,
+            muted: false,
+            bounds: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! How an event ended, and what kind of error it was, as labels tell it.
+
+use crate::domain::SeriesKey;
+
+/// Labels whose value says how a request or call ended.
+pub(super) const RESULT_LABELS: &[&str] = &[
+    "code",
+    "status",
+    "status_code",
+    "http_status",
+    "http_status_code",
+    "http_response_status_code",
+    "response_code",
+    "response_code_class",
+    "envoy_response_code",
+    "envoy_response_code_class",
+    "grpc_code",
+    "grpc_status",
+    "rpc_grpc_status_code",
+    "result",
+    "outcome",
+    "success",
+    "state",
+    "returncode",
+    "class",
+    "completion",
+    "disposition",
+    "error",
+    "is_error",
+    "failed",
+];
+
+/// Labels whose value names a kind of error.
+const ERROR_KIND_LABELS: &[&str] = &[
+    "exception",
+    "exception_type",
+    "exception_class",
+    "error_type",
+    "error_class",
+    "error_kind",
+    "errortype",
+    "error_code",
+    "reason",
+    "cause",
+    "error_name",
+    "type",
+];
+
+/// Values of result labels that mean failure.
+const BAD_VALUES: &[&str] = &[
+    "error",
+    "errors",
+    "err",
+    "fail",
+    "failed",
+    "failure",
+    "failures",
+    "rejected",
+    "reject",
+    "declined",
+    "denied",
+    "exception",
+    "timeout",
+    "timed_out",
+    "timedout",
+    "aborted",
+    "abort",
+    "unavailable",
+    "server_error",
+    "internal",
+    "unknown",
+    "deadline_exceeded",
+    "deadlineexceeded",
+    "data_loss",
+    "dataloss",
+    "resource_exhausted",
+    "resourceexhausted",
+    "unimplemented",
+    "internal_error",
+    "dropped",
+    "dead",
+    "deadletter",
+    "dead_letter",
+    "nack",
+    "nok",
+    "ko",
+    "bad",
+    "crashed",
+    "expired",
+    "overload",
+    "overloaded",
+    "panic",
+    "fatal",
+    "lost",
+    "invalid",
+];
+
+/// Values of result labels that mean success.
+const GOOD_VALUES: &[&str] = &[
+    "ok",
+    "success",
+    "successful",
+    "succeeded",
+    "succeed",
+    "completed",
+    "complete",
+    "processed",
+    "accepted",
+    "done",
+    "delivered",
+    "ack",
+    "acked",
+    "approved",
+    "passed",
+    "pass",
+    "hit",
+    "good",
+    "sent",
+    "finished",
+    "none",
+    "informational",
+    "redirection",
+    "client_error",
+    "cancelled",
+    "canceled",
+    "not_found",
+    "notfound",
+    "invalid_argument",
+    "invalidargument",
+    "already_exists",
+    "alreadyexists",
+    "permission_denied",
+    "permissiondenied",
+    "unauthenticated",
+    "failed_precondition",
+    "failedprecondition",
+    "out_of_range",
+    "outofrange",
+    "created",
+    "miss",
+];
+
+/// How one value of a result label counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultValue {
+    /// Success, or the caller's own fault.
+    Good,
+    /// Failure.
+    Bad,
+}
+
+/// What a label with results says of this series; nothing if no label says.
+pub fn result_of(series: &SeriesKey) -> Option<(&str, ResultValue)> {
+    RESULT_LABELS.iter().find_map(|label| {
+        let value = series.label(label)?;
+        Some((*label, result_value(label, value)?))
+    })
+}
+
+fn result_value(label: &str, value: &str) -> Option<ResultValue> {
+    let lower = value.to_ascii_lowercase().replace([' ', '-'], "_");
+    if matches!(label, "success") {
+        return match lower.as_str() {
+            "true" | "1" | "yes" => Some(ResultValue::Good),
+            "false" | "0" | "no" => Some(ResultValue::Bad),
+            _ => None,
+        };
+    }
+    if matches!(label, "error" | "is_error" | "failed") {
+        return match lower.as_str() {
+            "true" | "1" | "yes" => Some(ResultValue::Bad),
+            "false" | "0" | "no" | "" | "none" => Some(ResultValue::Good),
+            _ => None,
+        };
+    }
+    if label.contains("grpc") && !lower.is_empty() && lower.bytes().all(|b| b.is_ascii_digit()) {
+        // Status numbers of gRPC: those that are the server's fault.
+        return Some(match lower.as_str() {
+            "2" | "4" | "8" | "12" | "13" | "14" | "15" => ResultValue::Bad,
+            _ => ResultValue::Good,
+        });
+    }
+    let digits = lower.trim_end_matches('x');
+    if (1..=3).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) {
+        let is_class = lower.len() == 3 || (digits.len() == 1 && lower.len() == 1);
+        if is_class {
+            return match digits.as_bytes()[0] {
+                b'5' => Some(ResultValue::Bad),
+                b'1'..=b'4' => Some(ResultValue::Good),
+                _ => None,
+            };
+        }
+        return None;
+    }
+    if GOOD_VALUES.contains(&lower.as_str()) {
+        Some(ResultValue::Good)
+    } else if BAD_VALUES.contains(&lower.as_str()) {
+        Some(ResultValue::Bad)
+    } else {
+        None
+    }
+}
+
+/// The label that names the kind of error, and its value.
+pub fn error_kind_of(series: &SeriesKey) -> Option<(&'static str, &str)> {
+    ERROR_KIND_LABELS.iter().find_map(|label| Some((*label, series.label(label)?)))
+}
