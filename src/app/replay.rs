@@ -338,7 +338,7 @@ impl Tally {
 }
 
 /// The usual time between two scrapes of one instance.
-fn scrape_interval(recording: &Recording) -> Duration {
+pub fn scrape_interval(recording: &Recording) -> Duration {
     const GAPS: usize = 25;
     let mut last = std::collections::HashMap::new();
     let mut gaps = Vec::new();
