@@ -27,15 +27,16 @@ fn ended_well(output: &Output) -> String {
 #[test]
 fn a_bad_release_of_each_kind_is_rolled_back_and_a_good_one_goes_through() {
     let folder = tempfile::tempdir().unwrap();
-    let runs: Vec<_> = ["errors", "crash-loop", "business", "hang"]
-        .into_iter()
-        .map(|fault| {
+    // Each demo is two fleets and a guardian: more than two at a time starve
+    // each other where there are two cores.
+    for pair in [["errors", "crash-loop"], ["business", "hang"]] {
+        let runs = pair.map(|fault| {
             let save = folder.path().join(fault).to_string_lossy().into_owned();
             std::thread::spawn(move || demo(fault, &["--save", &save]))
-        })
-        .collect();
-    for run in runs {
-        ended_well(&run.join().unwrap());
+        });
+        for run in runs {
+            ended_well(&run.join().unwrap());
+        }
     }
     for fault in ["errors", "crash-loop", "business", "hang"] {
         let label = |application: &str| {

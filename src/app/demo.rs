@@ -294,6 +294,10 @@ async fn releases(args: &Args, bad: Side, good: Side, guardian: &str) -> Result<
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     };
+    let mut seen = Vec::new();
+    for shown in shown.iter().filter(|_| !well) {
+        seen.push(shown.seen(&client).await?);
+    }
     for (shown, course) in shown.iter().zip(rolling) {
         course.abort();
         let Ok(course) = course.await else { continue };
@@ -303,6 +307,7 @@ async fn releases(args: &Args, bad: Side, good: Side, guardian: &str) -> Result<
         }
     }
     view.end();
+    seen.iter().for_each(|text| println!("{text}"));
     println!("{}", if well { "Both ended as they should." } else { "Not as it should be: see above." });
     Ok(well)
 }

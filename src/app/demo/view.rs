@@ -114,10 +114,41 @@ impl Shown {
         ended && self.state != wanted.word()
     }
 
+    /// What the guardian saw last: for a run that did not end as it should.
+    pub(super) async fn seen(&self, client: &reqwest::Client) -> Result<String, reqwest::Error> {
+        Ok(seen(self.application, &answer(client, &self.detail).await?))
+    }
+
     /// The folder of its recording, once it was written.
     pub(super) async fn recording(&self, client: &reqwest::Client) -> Result<Option<String>, reqwest::Error> {
         Ok(answer(client, &self.detail).await?["recording"].as_str().map(str::to_owned))
     }
+}
+
+/// The newest verdict of a release, a line for each finding, blind spot and
+/// decision.
+fn seen(application: &str, detail: &Value) -> String {
+    let list = |pointer: &str| detail.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut lines = vec![match detail.get("verdict").filter(|verdict| !verdict.is_null()) {
+        Some(verdict) => format!(
+            "{application}: the newest verdict is {} with probability {}, {} signals judged",
+            text(&verdict["outcome"]),
+            text(&verdict["probability"]),
+            text(&verdict["judged"])
+        ),
+        None => format!("{application}: nothing was judged"),
+    }];
+    lines.extend(
+        list("/verdict/findings")
+            .map(|finding| format!("  {}: {}", text(&finding["outcome"]), text(&finding["because"]))),
+    );
+    lines.extend(list("/verdict/blind").map(|blind| format!("  blind: {}", text(blind))));
+    lines.extend(list("/decisions").map(|decision| {
+        let (at, action) = (text(&decision["at"]), text(&decision["action"]));
+        format!("  decided at {at}: {action}, {}", text(&decision["because"]))
+    }));
+    lines.join("\n")
 }
 
 async fn answer(client: &reqwest::Client, url: &str) -> Result<Value, reqwest::Error> {
@@ -126,4 +157,28 @@ async fn answer(client: &reqwest::Client, url: &str) -> Result<Value, reqwest::E
 
 fn word(answer: &Value, pointer: &str) -> String {
     answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_told_with_findings_blind_spots_and_decisions() {
+        let detail = serde_json::json!({
+            "verdict": {
+                "outcome": "suspect", "probability": 0.4, "judged": 31,
+                "findings": [{"outcome": "suspect", "because": "rate of orders 0, reference 5"}],
+                "blind": ["shop-3: no answer"],
+            },
+            "decisions": [{"at": "2026-03-01T08:30:00.000Z", "action": "advise", "because": "suspicious"}],
+        });
+        assert_eq!(
+            seen("shop", &detail),
+            "shop: the newest verdict is suspect with probability 0.4, 31 signals judged\n  \
+             suspect: rate of orders 0, reference 5\n  blind: shop-3: no answer\n  \
+             decided at 2026-03-01T08:30:00.000Z: advise, suspicious"
+        );
+        assert_eq!(seen("shop", &Value::Null), "shop: nothing was judged");
+    }
 }
