@@ -10,6 +10,9 @@ mod guardian;
 #[path = "daemon/servers.rs"]
 mod servers;
 
+#[path = "contracts/cluster.rs"]
+mod cluster;
+
 #[path = "contracts/argo.rs"]
 mod argo;
 #[path = "contracts/flagger.rs"]

@@ -4,6 +4,7 @@
 pub mod charts;
 pub mod clock;
 pub mod guardian;
+pub mod kubernetes;
 pub mod notify;
 pub mod outgoing;
 pub mod prometheus;

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use crate::adapters::notify::{self, ChannelProblem};
 use crate::adapters::surroundings::ProcessSurroundings;
 use crate::config::{
-    Application, GroupBy, Problems, ReleaseSystem, ReleaseSystemKind, Settings, Source, SourceKind,
-    Surroundings, show_bytes, show_duration,
+    Application, GroupBy, KubernetesObject, Problems, ReleaseSystem, ReleaseSystemKind, Settings, Source,
+    SourceKind, Surroundings, show_bytes, show_duration,
 };
 use crate::guard::policy::{RuleMode, WhenBlind};
 use crate::guard::{EngineSettings, Mode};
@@ -247,5 +247,26 @@ fn commands_in_words(system: Option<&ReleaseSystem>) -> String {
             let read_back = if webhook.read_back.is_some() { "read back" } else { "not read back" };
             format!("{} by webhook, {read_back}", can.join(", "))
         }
+        Some(ReleaseSystemKind::Flagger(object)) => {
+            format!(
+                "suspend and unsuspend {}; its rollback hook rolls back",
+                object_in_words("canary", object)
+            )
+        }
+        Some(ReleaseSystemKind::ArgoRollouts(object)) => {
+            format!("pause, abort, resume {}, read back", object_in_words("rollout", object))
+        }
+        Some(ReleaseSystemKind::KubernetesDeployment(object)) => {
+            format!("pause, undo, resume {}, read back", object_in_words("deployment", object))
+        }
     }
+}
+
+fn object_in_words(word: &str, object: &KubernetesObject) -> String {
+    let name = object.name.as_deref().unwrap_or("of the application's name");
+    let server = match &object.api.address {
+        Some(address) => address.to_string(),
+        None => "its own cluster".to_owned(),
+    };
+    format!("{word} {name} in namespace {} of {server}", object.namespace)
 }

@@ -9,6 +9,7 @@ mod application;
 mod checked;
 mod freeze;
 mod http;
+mod kubernetes;
 pub mod notify;
 mod policy;
 mod problem;
@@ -23,6 +24,7 @@ mod units;
 pub use application::{Application, Defaults, GroupBy};
 pub use checked::Settings;
 pub use http::{Auth, HeaderValue, HttpClient, Tls};
+pub use kubernetes::{ApiServer, ApiToken, KubernetesObject};
 pub use notify::Notify;
 pub use problem::{Problem, Problems};
 pub use release_system::{

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::http::{HeaderValue, HttpClient, URL_HELP, parse_url, read_client, read_headers};
+use super::kubernetes::{KubernetesObject, read_kubernetes_object};
 use super::raw::Section;
 use super::secret::{Secret, read_secret};
 
@@ -20,6 +21,12 @@ pub struct ReleaseSystem {
 pub enum ReleaseSystemKind {
     /// Any system that takes HTTP requests.
     Webhook(Box<WebhookSystem>),
+    /// A Canary of Flagger, suspended through the Kubernetes API.
+    Flagger(Box<KubernetesObject>),
+    /// A Rollout of Argo Rollouts.
+    ArgoRollouts(Box<KubernetesObject>),
+    /// A Deployment of Kubernetes itself.
+    KubernetesDeployment(Box<KubernetesObject>),
 }
 
 /// A release system that takes HTTP requests.
@@ -93,7 +100,17 @@ pub struct ReadBack {
 #[derive(Clone, Copy)]
 enum Kind {
     Webhook,
+    Flagger,
+    ArgoRollouts,
+    KubernetesDeployment,
 }
+
+const KINDS: [(&str, Kind); 4] = [
+    ("webhook", Kind::Webhook),
+    ("flagger", Kind::Flagger),
+    ("argo_rollouts", Kind::ArgoRollouts),
+    ("kubernetes_deployment", Kind::KubernetesDeployment),
+];
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -101,10 +118,15 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) fn read_release_system(parent: &Section<'_>) -> Option<ReleaseSystem> {
     let section = parent.section("release_system")?;
     if !section.has("kind") {
-        section.missing("kind", "write kind = \"webhook\"");
+        let help = "write kind = \"webhook\", \"flagger\", \"argo_rollouts\" or \"kubernetes_deployment\"";
+        section.missing("kind", help);
     }
-    let kind = match section.word("kind", &[("webhook", Kind::Webhook)]) {
+    let object = || read_kubernetes_object(&section).map(Box::new);
+    let kind = match section.word("kind", &KINDS) {
         Some(Kind::Webhook) => ReleaseSystemKind::Webhook(Box::new(read_webhook(&section)?)),
+        Some(Kind::Flagger) => ReleaseSystemKind::Flagger(object()?),
+        Some(Kind::ArgoRollouts) => ReleaseSystemKind::ArgoRollouts(object()?),
+        Some(Kind::KubernetesDeployment) => ReleaseSystemKind::KubernetesDeployment(object()?),
         None => {
             section.pass_over();
             return None;

@@ -1,1 +1,192 @@
-//! Argo Rollouts: the answer of its `web` metric, and a Rollout that is paused, resumed, aborted.
+//! Argo Rollouts: the answer of its `web` metric, and a Rollout that is
+//! paused, resumed, aborted.
+
+use serde_json::{Value, json};
+
+use release_guardian::adapters::release_system::{Attempt, ReadBack};
+use release_guardian::guard::CommandKind;
+
+use crate::cluster::{Cluster, Effect, attempt, read_back, refused};
+
+const ROLLOUT: &str = "/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/cart";
+
+fn cluster() -> Cluster {
+    let cluster = Cluster::start();
+    let rollout = json!({
+        "metadata": {"name": "cart", "namespace": "prod"},
+        "spec": {"replicas": 5, "strategy": {"canary": {"steps": [{"setWeight": 20}]}}},
+        "status": {
+            "observedGeneration": "1", "phase": "Progressing", "stableRS": "6d4f", "currentPodHash": "7c9b",
+        },
+    });
+    cluster.put(ROLLOUT, rollout);
+    cluster
+}
+
+fn taken(attempt: Attempt) {
+    assert!(matches!(attempt, Attempt::Taken { .. }), "{attempt:?}");
+}
+
+#[tokio::test]
+async fn a_pause_is_a_merge_patch_of_the_spec_under_our_name_and_is_read_back() {
+    let cluster = cluster();
+    let system = cluster.open("argo_rollouts", "cart");
+    taken(attempt(&*system, CommandKind::Pause).await);
+    let expected = json!({"spec": {"paused": true}});
+    let kind = "application/merge-patch+json".to_owned();
+    assert_eq!(cluster.patches(), [(ROLLOUT.to_owned(), kind, expected)]);
+    let asked = cluster.with(|state| state.seen[0].clone());
+    assert!(asked.path.ends_with("?fieldManager=release-guardian"), "{}", asked.path);
+    assert_eq!(read_back(&*system, CommandKind::Pause).await, ReadBack::Done);
+    assert!(matches!(read_back(&*system, CommandKind::Resume).await, ReadBack::NotYet { .. }));
+}
+
+#[tokio::test]
+async fn an_abort_goes_into_the_status_and_ends_the_pause_after_it() {
+    let cluster = cluster();
+    let system = cluster.open("argo_rollouts", "cart");
+    taken(attempt(&*system, CommandKind::Pause).await);
+    taken(attempt(&*system, CommandKind::Rollback).await);
+    let after: Vec<(String, Value)> =
+        cluster.patches().into_iter().skip(1).map(|(path, _, body)| (path, body)).collect();
+    let expected = [
+        (format!("{ROLLOUT}/status"), json!({"status": {"abort": true}})),
+        (ROLLOUT.to_owned(), json!({"spec": {"paused": false}})),
+    ];
+    assert_eq!(after, expected, "aborted first, so that it cannot go forward");
+    assert_eq!(read_back(&*system, CommandKind::Rollback).await, ReadBack::Done);
+}
+
+#[tokio::test]
+async fn without_a_status_subresource_the_object_itself_is_patched() {
+    let cluster = cluster();
+    cluster.with(|state| state.has_status = false);
+    let system = cluster.open("argo_rollouts", "cart");
+    taken(attempt(&*system, CommandKind::Rollback).await);
+    let paths: Vec<String> = cluster.patches().into_iter().map(|(path, ..)| path).collect();
+    assert_eq!(paths, [format!("{ROLLOUT}/status"), ROLLOUT.to_owned()]);
+    assert_eq!(cluster.object(ROLLOUT)["status"]["abort"], true);
+}
+
+#[tokio::test]
+async fn a_resume_ends_the_pause_of_an_analysis_and_keeps_that_of_the_author() {
+    for (reason, remains) in [("InconclusiveAnalysisRun", false), ("CanaryPauseStep", true)] {
+        let cluster = cluster();
+        let mut rollout = cluster.object(ROLLOUT);
+        rollout["spec"]["paused"] = json!(true);
+        rollout["status"]["pauseConditions"] =
+            json!([{"reason": reason, "startTime": "2026-03-01T03:00:00Z"}]);
+        cluster.put(ROLLOUT, rollout);
+        let system = cluster.open("argo_rollouts", "cart");
+        taken(attempt(&*system, CommandKind::Resume).await);
+        let rollout = cluster.object(ROLLOUT);
+        assert_eq!(rollout["spec"]["paused"], false, "{reason}");
+        assert_eq!(rollout["status"]["pauseConditions"].is_array(), remains, "{reason}");
+        assert_eq!(read_back(&*system, CommandKind::Resume).await, ReadBack::Done, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn conflicts_are_tried_again_and_refusals_are_not() {
+    let cluster = cluster();
+    let system = cluster.open("argo_rollouts", "cart");
+    cluster.with(|state| state.conflicts = 3);
+    taken(attempt(&*system, CommandKind::Pause).await);
+    assert_eq!(cluster.patches().len(), 4);
+    cluster.with(|state| state.conflicts = 100);
+    let busy = attempt(&*system, CommandKind::Pause).await;
+    assert!(matches!(&busy, Attempt::Failed { reason, .. } if reason.contains("409")), "{busy:?}");
+    cluster.with(|state| state.conflicts = 0);
+
+    for (code, again) in [(422, false), (400, false), (405, false), (500, true), (503, true), (429, true)] {
+        let before = cluster.patches().len();
+        cluster.with(|state| state.trouble = vec![code]);
+        let result = attempt(&*system, CommandKind::Pause).await;
+        assert_eq!(matches!(result, Attempt::Failed { .. }), again, "{code}: {result:?}");
+        assert_eq!(cluster.patches().len(), before + 1, "{code}: one request");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_right_is_named_as_a_role_writes_it() {
+    for (forbidden, kind, right) in [
+        (
+            ("patch", "rollouts"),
+            CommandKind::Pause,
+            "patch rollouts (API group argoproj.io) in namespace prod",
+        ),
+        (
+            ("patch", "rollouts/status"),
+            CommandKind::Rollback,
+            "patch rollouts/status (API group argoproj.io) in namespace prod",
+        ),
+        (
+            ("get", "rollouts"),
+            CommandKind::Rollback,
+            "get rollouts (API group argoproj.io) in namespace prod",
+        ),
+    ] {
+        let cluster = cluster();
+        cluster.with(|state| state.forbidden = vec![forbidden]);
+        let system = cluster.open("argo_rollouts", "cart");
+        let reason = refused(attempt(&*system, kind).await);
+        assert!(reason.contains(right) && reason.contains("cannot"), "{reason}");
+    }
+    let cluster = cluster();
+    cluster.with(|state| state.forbidden = vec![("get", "rollouts")]);
+    let system = cluster.open("argo_rollouts", "cart");
+    taken(attempt(&*system, CommandKind::Pause).await);
+    let unknown = read_back(&*system, CommandKind::Pause).await;
+    assert!(
+        matches!(&unknown, ReadBack::Unknown { reason } if reason.contains("get rollouts")),
+        "{unknown:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_effect_that_comes_late_or_never_is_not_called_done() {
+    let cluster = cluster();
+    let system = cluster.open("argo_rollouts", "cart");
+    cluster.with(|state| state.effect = Effect::AfterReads(2));
+    taken(attempt(&*system, CommandKind::Pause).await);
+    for _ in 0..2 {
+        let read = read_back(&*system, CommandKind::Pause).await;
+        let ReadBack::NotYet { state } = read else { panic!("{read:?}") };
+        assert!(state.contains("has not seen the change"), "{state}");
+    }
+    assert_eq!(read_back(&*system, CommandKind::Pause).await, ReadBack::Done);
+
+    cluster.with(|state| state.effect = Effect::Never);
+    taken(attempt(&*system, CommandKind::Rollback).await);
+    for _ in 0..5 {
+        assert!(matches!(read_back(&*system, CommandKind::Rollback).await, ReadBack::NotYet { .. }));
+    }
+}
+
+#[tokio::test]
+async fn what_is_fully_promoted_cannot_be_aborted_and_people_are_told_what_to_do() {
+    let cluster = cluster();
+    let mut rollout = cluster.object(ROLLOUT);
+    rollout["status"]["stableRS"] = json!("7c9b");
+    cluster.put(ROLLOUT, rollout);
+    let system = cluster.open("argo_rollouts", "cart");
+    let reason = refused(attempt(&*system, CommandKind::Rollback).await);
+    assert!(reason.contains("kubectl argo rollouts undo cart -n prod"), "{reason}");
+    assert!(cluster.patches().is_empty());
+}
+
+#[tokio::test]
+async fn a_rollout_that_does_not_exist_is_a_refusal_and_a_silent_server_a_failure() {
+    let cluster = cluster();
+    let system = cluster.open("argo_rollouts", "chart");
+    let reason = refused(attempt(&*system, CommandKind::Pause).await);
+    assert!(reason.contains("rollouts chart in namespace prod does not exist"), "{reason}");
+    let nobody = crate::cluster::open_as(
+        "[application.release_system]\nkind = \"argo_rollouts\"\nnamespace = \"prod\"\n\
+         api_server = \"http://127.0.0.1:1\"\ntoken = \"${TOKEN}\"\n",
+        &crate::cluster::Place,
+    );
+    let failed = attempt(&*nobody.unwrap(), CommandKind::Pause).await;
+    let Attempt::Failed { reason, .. } = failed else { panic!("{failed:?}") };
+    assert!(!reason.contains(crate::cluster::TOKEN), "{reason}");
+}

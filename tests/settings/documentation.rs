@@ -73,6 +73,11 @@ const SECTIONS: &[(&str, &str, &[(&str, &str)])] = &[
         "[defaults.release_system]\nkind='webhook'\nurl='http://h'\n[defaults.release_system.read_back]\n",
         &[("url", "'http://h'"), ("paused_when", "{ pointer = '/p', equals = true }")],
     ),
+    (
+        "release_system kind = \"argo_rollouts\"",
+        "[defaults.release_system]\n",
+        &[("kind", "'argo_rollouts'"), ("namespace", "'n'")],
+    ),
     ("[[freeze]]", "[[freeze]]\n", &[("name", "'n'"), ("days", "'friday'")]),
     ("[log]", "[log]\n", &[]),
 ];

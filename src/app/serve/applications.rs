@@ -6,10 +6,9 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::adapters::guardian::{GuardianError, MissingSetting};
-use crate::adapters::release_system::ReleaseSystem;
-use crate::adapters::release_systems::webhook::{Webhook, WebhookError};
+use crate::adapters::release_systems::{self, OpenError};
 use crate::adapters::targets::Target;
-use crate::config::{ReleaseSystem as SystemSettings, ReleaseSystemKind, Settings, Surroundings};
+use crate::config::{Settings, Surroundings};
 use crate::domain::{ApplicationName, InstanceId, ReleaseOrder, Scrape, Selector};
 
 use super::actor::{Actor, ApplicationSpec, CALLS_MAX, Call, End, Inbox, Means, SCRAPES_MAX, View};
@@ -110,7 +109,7 @@ pub(super) fn spec_of(
     settings: &Settings,
     name: &ApplicationName,
     surroundings: &dyn Surroundings,
-) -> Result<(ApplicationSpec, Members), WebhookError> {
+) -> Result<(ApplicationSpec, Members), OpenError> {
     let configured = settings.application(name);
     let (engine, system) = match configured {
         Some(application) => (&application.engine, &application.release_system),
@@ -118,22 +117,14 @@ pub(super) fn spec_of(
     };
     let sources = configured.map(|a| a.sources.clone()).unwrap_or_default();
     let engine = engine.clone();
-    let system = system.as_ref().map(|system| open(system, surroundings)).transpose()?;
+    let system =
+        system.as_ref().map(|system| release_systems::open(system, name, surroundings)).transpose()?;
     let members = match configured {
         Some(application) => Members::Selected { sources, select: application.select.clone() },
         None => Members::Labelled { labels: settings.defaults.application_labels.clone() },
     };
     let spec = ApplicationSpec { name: name.clone(), engine, system, configured: configured.is_some() };
     Ok((spec, members))
-}
-
-fn open(
-    settings: &SystemSettings,
-    surroundings: &dyn Surroundings,
-) -> Result<Arc<dyn ReleaseSystem>, WebhookError> {
-    match &settings.kind {
-        ReleaseSystemKind::Webhook(webhook) => Ok(Arc::new(Webhook::new(webhook, surroundings)?)),
-    }
 }
 
 /// Why an application that nobody configured cannot be watched.

@@ -52,7 +52,7 @@ impl Daemon {
     pub(super) fn start_applications(
         &self,
         watched: &[ApplicationName],
-    ) -> Result<(), crate::adapters::release_systems::webhook::WebhookError> {
+    ) -> Result<(), crate::adapters::release_systems::OpenError> {
         let settings = self.settings();
         let configured = settings.applications.iter().map(|a| &a.name);
         for name in configured.chain(watched) {
@@ -71,7 +71,7 @@ impl Daemon {
     pub(super) fn reconfigure(
         &self,
         settings: Settings,
-    ) -> Result<(), crate::adapters::release_systems::webhook::WebhookError> {
+    ) -> Result<(), crate::adapters::release_systems::OpenError> {
         let names: BTreeSet<ApplicationName> = settings
             .applications
             .iter()

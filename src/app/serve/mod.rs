@@ -32,7 +32,7 @@ use tokio::sync::watch;
 
 use crate::adapters::clock;
 use crate::adapters::guardian::{Caller, Guardian, HaltState};
-use crate::adapters::release_systems::webhook::WebhookError;
+use crate::adapters::release_systems::OpenError;
 use crate::adapters::store::{LockError, SqlStore, StateLock, Store, StoreError};
 use crate::adapters::telemetry::{LogStyle, Metrics, set_up_log};
 use crate::app::people::{Needs, People};
@@ -96,7 +96,7 @@ pub enum ServeError {
     Store(#[from] StoreError),
     /// A release system cannot be used as it is configured.
     #[error(transparent)]
-    ReleaseSystem(#[from] WebhookError),
+    ReleaseSystem(#[from] OpenError),
     /// Nobody could be told.
     #[error("messages to people cannot be sent")]
     People(#[from] crate::app::people::PeopleError),
