@@ -6,6 +6,7 @@ mod finding;
 pub mod funnel;
 mod look;
 pub mod model;
+pub mod pair;
 pub mod rules;
 pub mod sentence;
 mod verdict;

@@ -12,6 +12,7 @@ use crate::domain::Group;
 use crate::signal::{Observation, Shape, SignalClass, SignalDef, SignalId, Step};
 
 pub use baseline::{Baseline, Span, View, WINDOWS};
+pub use counts::{normal_tail, tail_probability};
 pub use shift::{Budget, Look, Shift, is_counted};
 
 use baseline::{contrast, has_restlessness};
