@@ -263,8 +263,17 @@ impl Interface for Stand {
         self.tell(&caller, format!("{word:?}"));
         Ok(taken())
     }
-    async fn alert(&self, _: Caller, _: ApplicationName, _: Alert) -> Result<Taken, GuardianError> {
+    async fn alert(
+        &self,
+        caller: Caller,
+        application: ApplicationName,
+        alert: Alert,
+    ) -> Result<Taken, GuardianError> {
+        self.tell(&caller, format!("alert {application} {} ends {:?}", alert.name, alert.ends_at));
         Ok(taken())
+    }
+    fn named_by(&self, labels: &std::collections::BTreeMap<String, String>) -> Vec<ApplicationName> {
+        labels.get("application").and_then(|name| ApplicationName::new(name).ok()).into_iter().collect()
     }
     async fn releases(&self, _: ReleaseFilter) -> Result<ReleasePage, GuardianError> {
         let mut past = summary();
@@ -359,7 +368,7 @@ struct Site {
 async fn site(anonymous: Option<Role>) -> Site {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let stand = Arc::new(Stand { told: Mutex::default(), events: broadcast::channel(16).0 });
-    let roles = [Role::Viewer, Role::Pipeline, Role::Operator, Role::Admin];
+    let roles = [Role::Viewer, Role::Reporter, Role::Pipeline, Role::Operator, Role::Admin];
     let credentials = roles.map(|role| Credential {
         name: format!("a {}", role.word()),
         role,
@@ -454,7 +463,7 @@ async fn what_the_daemon_refuses_has_its_own_problem() {
 #[tokio::test]
 async fn each_role_may_what_the_document_says_and_refused_writes_are_audited() {
     let site = site(None).await;
-    let all = ["viewer", "pipeline", "operator", "admin"];
+    let all = ["viewer", "reporter", "pipeline", "operator", "admin"];
     let document: Value = site
         .client
         .get(format!("{}/api/v1/openapi.json", site.base))
@@ -492,7 +501,7 @@ async fn each_role_may_what_the_document_says_and_refused_writes_are_audited() {
             assert_eq!(unknown.bearer_auth("wrong").send().await.unwrap().status(), 401);
         }
     }
-    assert!(tried >= 60, "{tried}");
+    assert!(tried >= 75, "{tried}");
     let told = site.stand.told();
     assert!(told.iter().any(|t| t.contains("a viewer - AUDIT refused with 403")), "{told:?}");
     assert!(told.iter().any(|t| t.contains("unknown - AUDIT refused with 401")));
@@ -615,6 +624,118 @@ async fn the_pages_show_the_decision_both_groups_and_what_was_blind() {
     assert!(site.page("/").await.contains("applications.search.release_system"));
     assert!(site.page("/quality").await.contains("75 %"));
     assert_eq!(site.client.get(format!("{}/readyz", site.base)).send().await.unwrap().status(), 503);
+}
+
+/// A judge's request about errors that only the experiment has.
+fn sparse_errors() -> Value {
+    json!({
+        "canaryConfig": {
+            "metrics": [{"name": "errors", "groups": ["Errors"], "analysisConfigurations": {"canary": {
+                "direction": "increase", "nanStrategy": "replace", "critical": false, "outliers": null}}}],
+            "classifier": {"groupWeights": {"Errors": 100}},
+        },
+        "scoreThresholds": {"pass": 95.0, "marginal": 75.0},
+        "metricSetPairList": [{"name": "errors", "id": "1", "tags": null, "scopes": {}, "values": {
+            "experiment": [1.0, "NaN", "NaN", 2.0, "NaN", 1.0, "NaN", 2, 1.0, "NaN"],
+            "control": ["NaN", "NaN", "NaN", "NaN", "NaN", "NaN", "NaN", "NaN", "NaN", "NaN"]}}],
+    })
+}
+
+#[tokio::test]
+async fn kayenta_gets_a_whole_score_and_counts_and_a_clear_no() {
+    let site = site(None).await;
+    let path = "/kayenta/reporter-secret/judge";
+    let ask = |body: Value| site.client.post(format!("{}{path}", site.base)).json(&body).send();
+    let answer = ask(sparse_errors()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let judged: Value = answer.json().await.unwrap();
+    assert_eq!(judged["score"]["score"], json!(0), "{judged:#}");
+    assert!(judged["score"]["score"].is_u64());
+    assert_eq!(
+        (&judged["score"]["classification"], &judged["results"][0]["classification"]),
+        (&json!("Fail"), &json!("High"))
+    );
+    for side in ["experimentMetadata", "controlMetadata"] {
+        assert_eq!(judged["results"][0][side]["stats"]["count"], json!(10));
+    }
+    let mut equal = sparse_errors();
+    equal["metricSetPairList"][0]["values"]["control"] =
+        equal["metricSetPairList"][0]["values"]["experiment"].clone();
+    let judged: Value = ask(equal).await.unwrap().json().await.unwrap();
+    assert_eq!(
+        (&judged["score"]["score"], &judged["score"]["classification"]),
+        (&json!(100), &json!("Pass"))
+    );
+    // Two metrics, one of which Kayenta delivered nothing for: half is unknown.
+    let mut half = sparse_errors();
+    half["canaryConfig"]["metrics"] =
+        json!([{"name": "errors", "groups": ["a"]}, {"name": "latency", "groups": ["a"]}]);
+    half["metricSetPairList"][0]["values"]["experiment"] = json!([0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    half["metricSetPairList"][0]["values"]["control"] = json!([0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let judged: Value = ask(half).await.unwrap().json().await.unwrap();
+    assert_eq!(
+        (&judged["score"]["score"], &judged["results"][1]["classification"]),
+        (&json!(0), &json!("Nodata"))
+    );
+    assert_eq!(judged["results"][1]["controlMetadata"]["stats"]["count"], json!(0));
+    let mut odd = sparse_errors();
+    odd["canaryConfig"]["metrics"][0]["analysisConfigurations"]["canary"]["direction"] = json!("sideways");
+    let answer = ask(odd).await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(answer.text().await.unwrap().contains("increase, decrease or either"));
+    let wrong = site.client.post(format!("{}/kayenta/wrong/judge", site.base)).json(&sparse_errors());
+    assert_eq!(wrong.send().await.unwrap().status(), 401);
+    let bearer = site.call(Method::POST, "/judge", "reporter").json(&sparse_errors()).send().await.unwrap();
+    assert_eq!(bearer.status(), 200);
+    let told = site.stand.told();
+    assert!(told.iter().any(|t| t.contains("a reporter - AUDIT refused with 400")), "{told:?}");
+    assert!(told.iter().any(|t| t.contains("unknown - AUDIT refused with 401")), "{told:?}");
+}
+
+fn alertmanager_message(status: &str, application: &str) -> Value {
+    json!({
+        "version": "4", "groupKey": "{}:{}", "truncatedAlerts": 2, "status": status, "receiver": "guardian",
+        "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "http://a",
+        "alerts": [{"status": status, "labels": {"alertname": "Down", "application": application},
+            "annotations": {}, "startsAt": "2026-09-21T10:00:00Z", "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "", "fingerprint": "f"}],
+    })
+}
+
+#[tokio::test]
+async fn alerts_from_outside_are_handed_on_with_a_key_and_others_are_refused() {
+    let site = site(None).await;
+    let path = "/alertmanager/reporter-secret";
+    let send = |body: Value| site.client.post(format!("{}{path}", site.base)).json(&body).send();
+    let told: Value = send(alertmanager_message("firing", "shop")).await.unwrap().json().await.unwrap();
+    assert_eq!(told, json!({"taken": 1, "unchanged": 0, "unmatched": 0, "left_out": 2}));
+    let calls = site.stand.told();
+    assert!(
+        calls[0].starts_with("a reporter alertmanager-") && calls[0].ends_with("alert shop Down ends None"),
+        "{calls:?}"
+    );
+    assert!(calls[1].contains("AUDIT Alertmanager left 2 alerts out"), "{calls:?}");
+    let told: Value = send(alertmanager_message("firing", "")).await.unwrap().json().await.unwrap();
+    assert_eq!(told["unmatched"], 1);
+    let answer = send(json!({"text": "a template of one's own"})).await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(answer.text().await.unwrap().contains("leave `payload` and templates out"));
+    for (role, status) in [("viewer", 403), ("pipeline", 200), ("operator", 403)] {
+        let call =
+            site.call(Method::POST, "/alertmanager", role).json(&alertmanager_message("firing", "shop"));
+        assert_eq!(call.send().await.unwrap().status(), status, "{role}");
+    }
+    let huge =
+        site.call(Method::POST, "/alertmanager", "reporter").header("Content-Type", "application/json");
+    assert_eq!(huge.body("x".repeat(5 << 20)).send().await.unwrap().status(), 413);
+    let told = site.stand.told();
+    for refusal in [
+        "a reporter - AUDIT refused with 400",
+        "a viewer - AUDIT refused with 403",
+        "a reporter - AUDIT refused with 413",
+    ] {
+        assert!(told.iter().any(|t| t.contains(refusal)), "{refusal}: {told:?}");
+    }
 }
 
 fn chromium(arguments: &[&str]) -> std::process::Output {

@@ -1,10 +1,12 @@
 //! The world outside: everything that reads a clock, a file, a socket or the
 //! environment, each behind types of the inner rings.
 
+pub mod alertmanager;
 pub mod charts;
 pub mod clock;
 pub mod guardian;
 pub mod kubernetes;
+pub mod kayenta;
 pub mod notify;
 pub mod outgoing;
 pub mod prometheus;

@@ -44,6 +44,8 @@ pub struct Application {
     /// Who carries out commands; without one, nothing is sent and gates
     /// answer.
     pub release_system: Option<ReleaseSystem>,
+    /// Which alerts from outside are its own, besides those that name it.
+    pub alerts: Vec<Selector>,
     /// For routing of messages: `production`, `staging`.
     pub environment: Option<String>,
 }
@@ -100,6 +102,7 @@ pub(super) fn read_applications(
         let release_system = read_release_system(&section).or_else(|| defaults.release_system.clone());
         let (own_sources, select) = (read_source_names(&section, sources), read_select(&section));
         let groups = read_groups(&section);
+        let alerts = section.section("alerts").map(|alerts| read_select(&alerts)).unwrap_or_default();
         engine.interval = interval(&own_sources, sources).unwrap_or(engine.interval);
         let environment = section.text("environment").map(|text| text.into_inner());
         let Some(written) = name else { continue };
@@ -129,6 +132,7 @@ pub(super) fn read_applications(
             groups,
             engine,
             release_system,
+            alerts,
             environment,
         });
     }

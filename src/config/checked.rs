@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::guard::freeze::FreezeCalendar;
 
+use super::alerts::{Alerts, read_alerts};
 use super::application::{Application, Defaults, read_applications, read_defaults};
 use super::freeze::read_calendar;
 use super::notify::{Notify, read_notify};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub sources: Vec<Source>,
     /// The configured applications; names are unique.
     pub applications: Vec<Application>,
+    /// Which applications alerts from outside concern.
+    pub alerts: Alerts,
     /// When no release may begin.
     pub freezes: FreezeCalendar,
     /// Who is told what.
@@ -61,6 +64,7 @@ impl Settings {
         Self {
             server: read_server(root),
             store: read_store(root, surroundings),
+            alerts: read_alerts(root, &defaults),
             freezes: read_calendar(root),
             notify: read_notify(root, surroundings),
             log: read_log(root),

@@ -5,6 +5,7 @@
 //! a key that is not known is a problem, never passed over; a secret is not in
 //! the file and not in `Debug`.
 
+mod alerts;
 mod application;
 mod checked;
 mod freeze;
@@ -21,6 +22,7 @@ mod signal;
 mod source;
 mod units;
 
+pub use alerts::Alerts;
 pub use application::{Application, Defaults, GroupBy};
 pub use checked::Settings;
 pub use http::{Auth, HeaderValue, HttpClient, Tls};

@@ -40,7 +40,10 @@ pub struct Token {
 pub enum Role {
     /// Sees everything, changes nothing.
     Viewer,
-    /// Tells the course of releases, asks gates.
+    /// Reports alerts from outside, asks gates and the judge: for senders
+    /// whose token stands in an address.
+    Reporter,
+    /// Tells the course of releases, reports alerts, asks gates.
     Pipeline,
     /// Decides about releases, gives feedback; a viewer as well.
     Operator,
@@ -53,6 +56,7 @@ impl Role {
     pub fn word(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
+            Self::Reporter => "reporter",
             Self::Pipeline => "pipeline",
             Self::Operator => "operator",
             Self::Admin => "admin",
@@ -60,8 +64,9 @@ impl Role {
     }
 }
 
-const ROLES: [(&str, Role); 4] = [
+const ROLES: [(&str, Role); 5] = [
     ("viewer", Role::Viewer),
+    ("reporter", Role::Reporter),
     ("pipeline", Role::Pipeline),
     ("operator", Role::Operator),
     ("admin", Role::Admin),
@@ -164,7 +169,7 @@ fn read_tokens(section: &Section<'_>) -> Vec<Token> {
         let name = table.required_text("name", "name whose token it is; the audit shows it");
         let role = table.word("role", &ROLES);
         if role.is_none() && !table.has("role") {
-            table.missing("role", "write viewer, pipeline, operator or admin");
+            table.missing("role", "write viewer, reporter, pipeline, operator or admin");
         }
         let secret = read_secret(&table, "secret");
         if !table.has("secret") {

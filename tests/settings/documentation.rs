@@ -79,6 +79,8 @@ const SECTIONS: &[(&str, &str, &[(&str, &str)])] = &[
         &[("kind", "'argo_rollouts'"), ("namespace", "'n'")],
     ),
     ("[[freeze]]", "[[freeze]]\n", &[("name", "'n'"), ("days", "'friday'")]),
+    ("application.alerts", "[[application]]\nname='n'\n[application.alerts]\n", &[]),
+    ("[alerts]", "[alerts]\n", &[]),
     ("[log]", "[log]\n", &[]),
 ];
 

@@ -6,6 +6,7 @@
 mod answer;
 mod error;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -126,6 +127,10 @@ pub trait Interface: Send + Sync + 'static {
         application: ApplicationName,
         alert: Alert,
     ) -> Result<Taken, GuardianError>;
+
+    /// The applications that the labels of an alert from outside name, as the
+    /// settings say.
+    fn named_by(&self, labels: &BTreeMap<String, String>) -> Vec<ApplicationName>;
 
     /// Releases, newest first.
     async fn releases(&self, filter: ReleaseFilter) -> Result<ReleasePage, GuardianError>;

@@ -91,8 +91,10 @@ impl Access {
 pub(super) enum Need {
     /// To see releases.
     Read,
-    /// To ask a gate.
+    /// To ask a gate or the judge.
     Gate,
+    /// To report alerts from outside.
+    Report,
     /// To tell the course of a release.
     Course,
     /// To decide about releases, give feedback, halt.
@@ -104,6 +106,7 @@ impl Need {
         match self {
             Self::Gate => true,
             Self::Read => matches!(role, Role::Viewer | Role::Operator | Role::Admin),
+            Self::Report => matches!(role, Role::Reporter | Role::Pipeline | Role::Admin),
             Self::Course => matches!(role, Role::Pipeline | Role::Admin),
             Self::Operate => matches!(role, Role::Operator | Role::Admin),
         }
@@ -113,6 +116,7 @@ impl Need {
         match self {
             Self::Read => "viewer, operator or admin",
             Self::Gate => "any",
+            Self::Report => "reporter, pipeline or admin",
             Self::Course => "pipeline or admin",
             Self::Operate => "operator or admin",
         }
@@ -162,6 +166,16 @@ impl Web {
     /// Who calls; `Ok(None)` if they showed no token and nobody may come
     /// without.
     pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Option<Who>, Problem> {
+        self.identify_with(headers, None)
+    }
+
+    /// As [`Self::identify`]; a token in the address counts before all others.
+    fn identify_with(&self, headers: &HeaderMap, token: Option<&str>) -> Result<Option<Who>, Problem> {
+        if let Some(token) = token {
+            let unknown = || unauthorized("the token in the address is not known");
+            let c = self.access.find(token).ok_or_else(unknown)?;
+            return Ok(Some(Who { name: c.name.clone(), role: c.role, by_cookie: false, anonymous: false }));
+        }
         if headers.contains_key(header::AUTHORIZATION) {
             let known = bearer(headers).and_then(|token| self.access.find(token));
             return match known {
@@ -196,7 +210,20 @@ impl Web {
         need: Need,
         about: Option<&ReleaseKey>,
     ) -> Result<Who, Problem> {
-        let found = self.identify(headers).and_then(|who| {
+        self.admit_with(method, headers, None, need, about).await
+    }
+
+    /// As [`Self::admit`], for senders that can send no header and carry their
+    /// token in the address.
+    pub(super) async fn admit_with(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        token: Option<&str>,
+        need: Need,
+        about: Option<&ReleaseKey>,
+    ) -> Result<Who, Problem> {
+        let found = self.identify_with(headers, token).and_then(|who| {
             who.ok_or_else(|| {
                 unauthorized("send `Authorization: Bearer TOKEN`; tokens stand in [[server.token]]")
             })
@@ -312,10 +339,12 @@ mod tests {
 
     #[test]
     fn roles_meet_what_the_design_gives_them() {
-        let may = |role| [Need::Read, Need::Gate, Need::Course, Need::Operate].map(|n| n.is_met_by(role));
-        assert_eq!(may(Role::Viewer), [true, true, false, false]);
-        assert_eq!(may(Role::Pipeline), [false, true, true, false]);
-        assert_eq!(may(Role::Operator), [true, true, false, true]);
-        assert_eq!(may(Role::Admin), [true, true, true, true]);
+        let needs = [Need::Read, Need::Gate, Need::Report, Need::Course, Need::Operate];
+        let may = |role| needs.map(|n| n.is_met_by(role));
+        assert_eq!(may(Role::Viewer), [true, true, false, false, false]);
+        assert_eq!(may(Role::Reporter), [false, true, true, false, false]);
+        assert_eq!(may(Role::Pipeline), [false, true, true, true, false]);
+        assert_eq!(may(Role::Operator), [true, true, false, false, true]);
+        assert_eq!(may(Role::Admin), [true, true, true, true, true]);
     }
 }

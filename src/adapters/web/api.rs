@@ -56,6 +56,15 @@ pub(super) fn release_key((application, id): (String, String)) -> Result<Release
 
 /// A body of JSON, or what is wrong with it and where.
 fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
+    let body = json_bytes(headers, body)?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let title = "the body is not what is expected";
+        Problem::new(StatusCode::BAD_REQUEST, "body", title).detail(error.to_string())
+    })
+}
+
+/// A body that says it is JSON, unread.
+pub(super) fn json_bytes(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
@@ -64,11 +73,7 @@ fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejec
             problem.detail(format!("{essence:?} is not read here; send `Content-Type: application/json`"))
         );
     }
-    let body = bytes(body)?;
-    serde_json::from_slice(&body).map_err(|error| {
-        let title = "the body is not what is expected";
-        Problem::new(StatusCode::BAD_REQUEST, "body", title).detail(error.to_string())
-    })
+    bytes(body)
 }
 
 /// The body, or that it is too long.

@@ -6,6 +6,7 @@ mod access;
 mod api;
 mod events;
 mod forms;
+mod hooks;
 mod listen;
 mod pages;
 mod problem;
@@ -69,6 +70,7 @@ impl Web {
         let limited = api::routes()
             .merge(pages::routes())
             .merge(forms::routes())
+            .merge(hooks::routes())
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(from_fn_with_state(self.clone(), bounded));
         Router::new()

@@ -188,6 +188,24 @@ impl Daemon {
         Err(missing(&settings, name, &targets, order))
     }
 
+    /// The applications that an alert's labels name: those whose `alerts`
+    /// select it, and the first label whose value is an application's name.
+    pub(super) fn applications_of_alert(&self, labels: &BTreeMap<String, String>) -> Vec<ApplicationName> {
+        let settings = self.settings();
+        let running = read(&self.running);
+        let named = settings.alerts.application_labels.iter().find_map(|label| {
+            let name = ApplicationName::new(labels.get(label)?).ok()?;
+            running.contains_key(&name).then_some(name)
+        });
+        let selected = settings.applications.iter().filter(|application| {
+            let label = |name: &str| labels.get(name).map(String::as_str);
+            application.alerts.iter().any(|selector| selector.holds(label))
+        });
+        let mut names: BTreeSet<ApplicationName> = selected.map(|a| a.name.clone()).collect();
+        names.extend(named);
+        names.into_iter().collect()
+    }
+
     /// What is seen of an application without asking it.
     pub(super) fn view(&self, name: &ApplicationName) -> Option<View> {
         read(&self.running).get(name).map(|running| running.view.borrow().clone())

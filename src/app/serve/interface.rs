@@ -1,5 +1,7 @@
 //! The daemon as [`Interface`]: what the web interface and the gates call.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -296,6 +298,10 @@ impl Interface for Daemon {
         let what = format!("reported alert {}", alert.name);
         let digest = digest("alert", application.as_str(), &alert);
         self.change(caller, &application, None, Input::Alert(alert), what, digest).await.map(taken)
+    }
+
+    fn named_by(&self, labels: &BTreeMap<String, String>) -> Vec<ApplicationName> {
+        self.applications_of_alert(labels)
     }
 
     async fn releases(&self, filter: ReleaseFilter) -> Result<ReleasePage, GuardianError> {
