@@ -239,6 +239,9 @@ impl Judge {
         if wanted("new_exception") && self.span.is_some() {
             findings.extend(rules::new_exception(observation, ready, start, to));
         }
+        if wanted("business_stopped") && self.span.is_some() {
+            findings.extend(rules::business_stopped(observation, ready, start, to));
+        }
         if wanted("outside_alert") {
             findings.extend(rules::outside_alert(observation, alerts, now));
         }

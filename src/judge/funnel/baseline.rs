@@ -288,12 +288,18 @@ impl Baseline {
                 at += window;
             }
             if index == 0 {
-                self.pseudo_releases = count as usize;
+                let windows = if count > 0.0 { count } else { single_count / known.max(1) as f64 };
+                self.pseudo_releases = windows as usize;
             }
-            let enough = count >= 3.0;
-            let (noise, worst) = if enough {
+            // Released machines without a past of their own leave no group to
+            // contrast: what each machine alone did stands for it in full.
+            let newcomers = count == 0.0 && known >= 3;
+            let single_noise = (single_squares / f64::max(single_count, 1.0)).sqrt();
+            let enough = count >= 3.0 || (newcomers && single_count >= 3.0 * known as f64);
+            let (noise, worst) = if enough && newcomers {
+                (single_noise * group_share, (single_down, single_up))
+            } else if enough {
                 let group_noise = (squares / count).sqrt();
-                let single_noise = (single_squares / f64::max(single_count, 1.0)).sqrt();
                 // One machine's own excursions count in full where it stands
                 // alone, and average out in a group.
                 let alone = 1.0 / release_size as f64;
@@ -316,8 +322,15 @@ impl Baseline {
     /// machine alone.
     fn measure_dispersion(&mut self, dense: &[Dense], released: &[bool], len: usize) {
         let rate = |(num, den): (f64, f64)| if den > 0.0 { num / den } else { 0.0 };
+        // Without a past of the released machines all others stand for them.
+        let has_past = dense.iter().zip(released).any(|(d, r)| *r && d.sums(0, len).1 > 0.0);
         let pool = |want: Option<bool>, a: usize, b: usize| {
             let mut sum = (0.0, 0.0);
+            let want = match want {
+                Some(true) if !has_past => None,
+                Some(false) if !has_past => return sum,
+                want => want,
+            };
             for (dense, released) in dense.iter().zip(released) {
                 if want.is_none_or(|want| want == *released) {
                     let (num, den) = dense.sums(a, b);

@@ -183,6 +183,8 @@ impl Funnel {
             Some("not yet sure, large or wide enough")
         } else if shift.fading {
             Some("the processes are young and it still fades")
+        } else if let Some(why) = past_is_missing(judged, def, &shift) {
+            Some(why)
         } else {
             self.class_holds_back(look, judged, def, &shift)
         };
@@ -237,6 +239,27 @@ impl Funnel {
             .max()
             .unwrap_or(0)
     }
+}
+
+/// Machines without a past of their own are compared with others: what depends
+/// on their share of the traffic, or has no known meaning, may differ for ever.
+fn past_is_missing(judged: &Judged, def: &SignalDef, shift: &Shift) -> Option<&'static str> {
+    if shift.values[0].is_some() {
+        return None;
+    }
+    let by_seconds = def.shape == Shape::Rate && !judged.baseline.by_traffic;
+    let depends_on_share = match def.class {
+        SignalClass::Traffic => shift.values[1] != Some(0.0) || def.segment.is_some(),
+        SignalClass::Business => by_seconds,
+        SignalClass::Other => true,
+        SignalClass::Errors
+        | SignalClass::Latency
+        | SignalClass::Saturation
+        | SignalClass::Logs
+        | SignalClass::Health => false,
+    };
+    (depends_on_share || judged.baseline.view == View::Restlessness)
+        .then_some("the released machines have no past of their own to compare with")
 }
 
 /// What is left of the traffic that the reference group's change lets expect.

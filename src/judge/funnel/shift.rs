@@ -140,19 +140,19 @@ impl Look<'_> {
         self.observation.groups.members[member].group() == Group::Release
     }
 
+    /// The reference members' typical value before the release, on the scale.
+    fn usual(&self, baseline: &Baseline) -> f64 {
+        let members = self.observation.groups.members.iter();
+        let reference = members.zip(&baseline.base).filter(|(m, _)| m.group() == Group::Reference);
+        median(&mut reference.map(|(_, base)| *base).collect())
+    }
+
     /// Each member's change over each window that ends now.
     pub fn changes(&self, id: SignalId, def: &SignalDef, baseline: &Baseline, windows: usize) -> Changes {
         let members = &self.observation.groups.members;
         let mut change = vec![vec![f64::NAN; members.len()]; windows];
         let mut sums = vec![vec![(0.0, 0.0); members.len()]; windows];
-        let fallback = median(
-            &mut members
-                .iter()
-                .zip(&baseline.base)
-                .filter(|(m, _)| m.group() == Group::Reference)
-                .map(|(_, b)| *b)
-                .collect(),
-        );
+        let fallback = self.usual(baseline);
         for (index, member) in members.iter().enumerate() {
             let Some(cells) = self.observation.cells(id, def, member, baseline.bound) else { continue };
             let base = baseline.base.get(index).copied().filter(|b| b.is_finite()).unwrap_or(fallback);
@@ -362,7 +362,9 @@ impl Look<'_> {
             .zip(&baseline.base)
             .any(|((c, r), b)| *r && c.is_finite() && !b.is_finite());
         if newcomers {
-            noise = noise.hypot(baseline.spread);
+            // Old differences between machines average out in a group.
+            noise = noise
+                .hypot(baseline.spread * (1.0 / judged as f64 + 1.0 / reference.len().max(1) as f64).sqrt());
         }
         noise.hypot(counting_noise(def, baseline, changes, window, released)).hypot(NOISE_FLOOR)
     }
@@ -514,6 +516,7 @@ impl Look<'_> {
         of: &[usize],
     ) -> f64 {
         let members = &self.observation.groups.members;
+        let usual = self.usual(baseline);
         let change_of = |index: usize| {
             let Some(cells) = self.observation.cells(id, def, &members[index], baseline.bound) else {
                 return f64::NAN;
@@ -523,7 +526,9 @@ impl Look<'_> {
                 return f64::NAN;
             }
             let (num, den) = baseline.sums(&cells, from, to);
-            if den > 0.0 { baseline.scale.of_value(num / den) - baseline.base[index] } else { f64::NAN }
+            // Who has no past of its own is compared with the reference group's.
+            let base = baseline.base.get(index).copied().filter(|b| b.is_finite()).unwrap_or(usual);
+            if den > 0.0 { baseline.scale.of_value(num / den) - base } else { f64::NAN }
         };
         let release = mean(of.iter().map(|index| change_of(*index)));
         let mut reference: Vec<f64> =

@@ -1,0 +1,103 @@
+//! The business counters stand still while requests are served: no statistics
+//! over noise is needed for nothing where much was certain.
+
+use crate::domain::Group;
+use crate::judge::{Detector, Finding, Outcome, sentence};
+use crate::signal::{Observation, Shape, SignalClass, Step, Unit};
+
+/// Least events that the past and the reference group let expect. A count of
+/// 60 falls below a fiftieth of itself by no chance that clusters explain.
+const EXPECTED_MIN: f64 = 60.0;
+
+/// Most of the expected events that are still a standstill.
+const LEFT_MAX: f64 = 0.02;
+
+/// Least of its own past rate that the reference group must show.
+const REFERENCE_MIN: f64 = 0.5;
+
+/// Released machines serve requests as before and count none of what the
+/// business lives on.
+pub fn business_stopped(
+    observation: &Observation<'_>,
+    ready: &[Step],
+    start: Step,
+    to: Step,
+) -> Option<Finding> {
+    let oldest = observation.window.oldest_step().max(start - 400);
+    let mut best: Option<Finding> = None;
+    for (id, def) in observation.window.catalogue().signals() {
+        let counts = def.class == SignalClass::Business && def.shape == Shape::Rate && def.by_traffic;
+        if !counts || def.muted || def.informative || def.segment.is_some() || observation.traffic.is_none() {
+            continue;
+        }
+        let (mut past, mut release, mut reference) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
+        let mut stands = Vec::new();
+        let mut judged = 0;
+        // Amounts are no counts: the least that ever came at once is one event.
+        let mut least = f64::INFINITY;
+        for (index, member) in observation.groups.members.iter().enumerate() {
+            let Some(cells) = observation.cells(id, def, member, None) else { continue };
+            let add = |sum: &mut (f64, f64), (num, den): (f64, f64)| {
+                sum.0 += num;
+                sum.1 += den;
+            };
+            add(&mut past, cells.sum(oldest, start));
+            let increments = (oldest..start).map(|step| cells.at(step).0).filter(|events| *events > 0.0);
+            least = increments.fold(least, f64::min);
+            match member.group() {
+                Group::Release => {
+                    let own = cells.sum(ready[index], to);
+                    if own.1 > 0.0 {
+                        judged += 1;
+                        add(&mut release, own);
+                        if own.0 == 0.0 {
+                            stands.push(member.instance.clone());
+                        }
+                    }
+                }
+                Group::Reference => add(&mut reference, cells.sum(start, to)),
+            }
+        }
+        let rate = |(num, den): (f64, f64)| (den > 0.0).then(|| num / den);
+        let (Some(usual), Some(now), Some(elsewhere)) = (rate(past), rate(release), rate(reference)) else {
+            continue;
+        };
+        let expected = usual.min(elsewhere) * release.1;
+        let expected_events = expected / least.max(1.0);
+        let stopped = expected_events >= EXPECTED_MIN
+            && release.0 <= LEFT_MAX * expected
+            && elsewhere >= REFERENCE_MIN * usual
+            && stands.len() * 2 >= judged;
+        let strength = expected_events / EXPECTED_MIN;
+        if !stopped || best.as_ref().is_some_and(|b| b.strength >= strength) {
+            continue;
+        }
+        let because = format!(
+            "{}: {} where {expected:.0} were to be expected on {} since {}, reference {}, before {}",
+            def.name,
+            release.0,
+            sentence::machines(stands.len(), judged),
+            observation.window.time_of(start).clock_time(),
+            sentence::value(elsewhere, Unit::Ratio),
+            sentence::value(usual, Unit::Ratio),
+        );
+        best = Some(Finding {
+            signal: def.name.clone(),
+            class: def.class,
+            detector: Detector::Rule,
+            test: "business_stopped".to_owned(),
+            outcome: Outcome::Failing,
+            because,
+            release_before: Some(usual),
+            release_after: Some(now),
+            reference_before: Some(usual),
+            reference_after: Some(elsewhere),
+            unit: Unit::Ratio,
+            strength,
+            instances: stands,
+            since: Some(observation.window.time_of(start)),
+            on_trial: false,
+        });
+    }
+    best
+}
