@@ -32,7 +32,10 @@ fn a_bad_release_of_each_kind_is_rolled_back_and_a_good_one_goes_through() {
     for pair in [["errors", "crash-loop"], ["business", "hang"]] {
         let runs = pair.map(|fault| {
             let save = folder.path().join(fault).to_string_lossy().into_owned();
-            std::thread::spawn(move || demo(fault, &["--save", &save]))
+            // A busy machine measures more noise: it needs more past, and more
+            // time before the second batch.
+            let patient = ["--save", &save, "--before", "30", "--batch", "60"].map(str::to_owned);
+            std::thread::spawn(move || demo(fault, &patient.each_ref().map(String::as_str)))
         });
         for run in runs {
             ended_well(&run.join().unwrap());
