@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::ports::own_address;
 use crate::servers::{ReleaseSystem, Target};
 
-/// Waits until it holds; a test that waits longer fails with what it saw.
+/// How long is waited for anything: it ends a hang, and says nothing about speed.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Waits until it holds; a test that waits too long fails with what it waited for.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(90), "waited too long: {what}");
+        assert!(begun.elapsed() < PATIENCE, "waited too long: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -30,7 +34,7 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = own_address().port();
         let world = Self {
             folder: tempfile::tempdir().unwrap(),
             targets: (0..6).map(|_| Target::start()).collect(),
@@ -63,7 +67,7 @@ format = "text"
 name = "fleet"
 kind = "scrape"
 interval = "1s"
-timeout = "500ms"
+timeout = "1s"
 static = [{{ targets = [{targets}], labels = {{ job = "shop" }} }}]
 [[application]]
 name = "shop"
@@ -231,6 +235,10 @@ impl Guardian {
 
 impl Drop for Guardian {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = self.child.try_wait();
+            eprintln!("the guardian ({ended:?}) said:\n{}", self.log());
+        }
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

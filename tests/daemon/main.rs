@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod guardian;
+#[path = "../common/ports.rs"]
+mod ports;
 mod servers;
 
 use guardian::{Guardian, World, until};

@@ -112,7 +112,7 @@ async fn a_pause_that_nobody_answers_is_escalated_and_an_answer_ends_it() {
         hook("boss", "")
     );
     let mut notify = settings(&text, &secrets);
-    notify.routes[0].acknowledge_within = Some(Duration::from_millis(600));
+    notify.routes[0].acknowledge_within = Some(Duration::from_secs(3));
     let outbox = Arc::new(MemoryOutbox::default());
     let (notifier, running) = start(notify, &secrets, outbox.clone()).await;
     let seen = paused("payments");

@@ -27,7 +27,7 @@ use release_guardian::signal::{SignalClass, Unit};
 use serde_json::{Value, json};
 
 /// Long enough for two retries on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 pub fn clock() -> Clock {
     Arc::new(now)
