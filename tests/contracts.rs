@@ -7,6 +7,8 @@
 
 #[path = "daemon/guardian.rs"]
 mod guardian;
+#[path = "common/ports.rs"]
+mod ports;
 #[path = "daemon/servers.rs"]
 mod servers;
 

@@ -190,3 +190,84 @@ async fn a_rollout_that_does_not_exist_is_a_refusal_and_a_silent_server_a_failur
     let Attempt::Failed { reason, .. } = failed else { panic!("{failed:?}") };
     assert!(!reason.contains(crate::cluster::TOKEN), "{reason}");
 }
+
+/// What Argo Rollouts makes of both conditions, for the two forms that the
+/// template uses.
+fn measured(success: &str, failure: &str, result: &Value) -> &'static str {
+    let holds = |condition: &str| {
+        let verdict = result["verdict"].as_str().unwrap();
+        match condition.split_once(" in ") {
+            Some(("result.verdict", list)) => {
+                serde_json::from_str::<Vec<String>>(list).unwrap().iter().any(|word| word == verdict)
+            }
+            Some(_) => panic!("{condition} is not known here"),
+            None => condition == format!("result.verdict == {verdict:?}"),
+        }
+    };
+    match (holds(failure), holds(success)) {
+        (true, _) => "Failed",
+        (false, true) => "Successful",
+        (false, false) => "Inconclusive",
+    }
+}
+
+#[test]
+fn the_analysis_template_rolls_back_on_rollback_alone_and_pauses_on_what_is_unclear() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/argo-analysis-template.yaml");
+    let template: Value = serde_yaml_ng::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(
+        (&template["apiVersion"], &template["kind"]),
+        (&json!("argoproj.io/v1alpha1"), &json!("AnalysisTemplate"))
+    );
+    let metric = &template["spec"]["metrics"][0];
+    let web = &metric["provider"]["web"];
+    assert_eq!((&web["method"], &web["jsonPath"]), (&json!("GET"), &json!("{$}")));
+    assert!(
+        web["url"].as_str().unwrap().contains("/api/v1/verdict?application={{args.application}}&release=")
+    );
+    assert!(template["spec"]["args"][2]["valueFrom"]["secretKeyRef"].is_object(), "no token stands in it");
+    let (success, failure) =
+        (metric["successCondition"].as_str().unwrap(), metric["failureCondition"].as_str().unwrap());
+    for (verdict, expected) in [
+        ("pass", "Successful"),
+        ("pending", "Successful"),
+        ("rollback", "Failed"),
+        ("pause", "Inconclusive"),
+        ("inconclusive", "Inconclusive"),
+    ] {
+        let word: release_guardian::adapters::guardian::GateWord =
+            serde_json::from_value(json!(verdict)).unwrap();
+        assert_eq!(word.word(), verdict);
+        assert_eq!(measured(success, failure, &json!({ "verdict": verdict })), expected, "{verdict}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_web_metric_gets_200_and_json_whatever_is_asked() {
+    let world = crate::guardian::World::new();
+    let guardian = crate::guardian::Guardian::start(&world).await;
+    for query in
+        ["?application=shop&release=nobody", "?application=nobody&release=r", "?application=&release=%0a", ""]
+    {
+        let answer =
+            guardian.client.get(format!("{}/api/v1/verdict{query}", guardian.base)).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{query}");
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(
+            (&body["verdict"], &body["score"]),
+            (&json!("inconclusive"), &json!(50)),
+            "{query}: {body}"
+        );
+        assert!(body["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{body}");
+    }
+    guardian.has_history(12.0).await;
+    let order = world.order("r-1", &release_guardian::adapters::clock::now().to_string());
+    assert_eq!(guardian.post("/api/v1/releases", None, &order).await.0, 201);
+    let body = guardian.get("/api/v1/verdict?application=shop&release=r-1").await.unwrap();
+    assert!(matches!(body["verdict"].as_str(), Some("pending" | "pass")), "{body}");
+    assert_eq!(body["url"], "/releases/shop/r-1");
+    guardian.post("/api/v1/releases/shop/r-1/rollback", None, &json!({})).await;
+    guardian.wait_for_phase("r-1", "rolled_back").await;
+    let body = guardian.get("/api/v1/verdict?application=shop&release=r-1").await.unwrap();
+    assert_eq!(body["verdict"], "rollback", "{body}");
+}

@@ -10,6 +10,7 @@ mod hooks;
 mod listen;
 mod pages;
 mod problem;
+mod verdict;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -71,6 +72,7 @@ impl Web {
             .merge(pages::routes())
             .merge(forms::routes())
             .merge(hooks::routes())
+            .merge(verdict::routes())
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(from_fn_with_state(self.clone(), bounded));
         Router::new()
