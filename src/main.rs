@@ -21,6 +21,9 @@ enum Command {
     Serve(app::serve::Args),
     /// Every problem of a settings file at once, or what was understood of it.
     Check(app::check::Args),
+    /// The applications and signals of a Prometheus server or of targets, as
+    /// a settings file ready to edit.
+    Discover(Box<app::discover::Args>),
     /// A test message to each channel of the settings, and what each answered.
     Notify(app::notify::Args),
     /// Past releases through the same engine that runs live.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => app::demo::run(&args),
         Command::Serve(args) => app::serve::run(&args),
         Command::Check(args) => app::check::run(&args),
+        Command::Discover(args) => app::discover::run(&args),
         Command::Notify(args) => app::notify::run(&args),
         Command::Replay(args) => app::replay::run(&args),
         Command::Train(args) => app::train::run(&args),

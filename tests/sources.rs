@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "sources/discover.rs"]
+mod discover;
 #[path = "common/ports.rs"]
 mod ports;
 
@@ -229,18 +231,40 @@ impl Drop for Prometheus {
     }
 }
 
+/// Looks until it is found. The limit only ends a hang; then what was seen
+/// last is shown.
+async fn patiently<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(seen) => assert!(begun.elapsed() < Duration::from_secs(300), "{what}: {seen}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 fn start_prometheus(folder: &Path, target: &str) -> (Prometheus, String) {
     let settings = format!(
         "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: shop\n  static_configs:\n  - targets: ['{target}']\n    labels: {{rack: r7}}\n"
     );
+    start_prometheus_with(folder, &settings, None)
+}
+
+/// A real server with these settings; `web`: its own interface's, such as its
+/// users.
+fn start_prometheus_with(folder: &Path, settings: &str, web: Option<&str>) -> (Prometheus, String) {
     std::fs::write(folder.join("prometheus.yml"), settings).unwrap();
+    std::fs::write(folder.join("web.yml"), web.unwrap_or_default()).unwrap();
     let address = ports::own_address().to_string();
+    let log = std::fs::File::create(folder.join("prometheus.log")).unwrap();
     let child = Command::new("prometheus")
         .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+        .arg(format!("--web.config.file={}", folder.join("web.yml").display()))
         .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
         .arg(format!("--web.listen-address={address}"))
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(log)
         .spawn()
         .expect("install Debian's package prometheus, which this test runs");
     (Prometheus(child), address)

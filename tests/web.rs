@@ -16,7 +16,7 @@ use release_guardian::domain::*;
 use release_guardian::guard::engine::{OperatorOrder, Phase};
 use release_guardian::guard::{Action, Command, CommandKind, Decider, Decision, Mode, Settlement};
 use release_guardian::judge::{Blind, Detector, Finding, Outcome, SimilarCase, Verdict};
-use release_guardian::signal::{SignalClass, Unit};
+use release_guardian::signal::{BadWhen, Inventory, InventorySignal, SignalClass, Unit};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -72,6 +72,26 @@ fn finding() -> Finding {
         strength: 14.2,
         since: Some(at(940)),
         on_trial: false,
+    }
+}
+
+fn inventory() -> Inventory {
+    let signal = |name: &str, class, bad_when, segments: &[(&str, usize)]| InventorySignal {
+        name: name.to_owned(),
+        class,
+        unit: Unit::Ratio,
+        bad_when,
+        segments: segments.iter().map(|(label, count)| ((*label).to_owned(), *count)).collect(),
+    };
+    let segments = [("path", 4), ("<i>region</i>", 2)];
+    Inventory {
+        signals: vec![
+            signal("error ratio of http_requests_total", SignalClass::Errors, BadWhen::Higher, &segments),
+            signal("rate of orders_total", SignalClass::Business, BadWhen::Lower, &[]),
+        ],
+        not_judged: 1,
+        over_limit: 0,
+        has_start_time: true,
     }
 }
 
@@ -322,6 +342,8 @@ impl Interface for Stand {
             configured: true,
             ready: true,
             missing: vec![],
+            recommended: vec![],
+            inventory: Arc::new(inventory()),
             mode: Mode::Enforce,
             instances: vec![InstanceId::new("10.0.0.1:8080").unwrap()],
             instances_up: 1,
@@ -334,6 +356,10 @@ impl Interface for Stand {
         other.missing = vec![MissingSetting {
             setting: "applications.search.release_system".to_owned(),
             why: "nobody to send a pause to".to_owned(),
+        }];
+        other.recommended = vec![MissingSetting {
+            setting: "application.search.signal".to_owned(),
+            why: "there is no signal of class latency".to_owned(),
         }];
         Ok(vec![shop, other])
     }
@@ -621,7 +647,16 @@ async fn the_pages_show_the_decision_both_groups_and_what_was_blind() {
         assert!(page.contains(text), "{text} is missing");
     }
     assert!(page.contains("&lt;b&gt;cart"), "what comes from outside is escaped");
-    assert!(site.page("/").await.contains("applications.search.release_system"));
+    let list = site.page("/").await;
+    for part in [
+        "missing: <code>applications.search.release_system</code>",
+        "better with: <code>application.search.signal</code>",
+        "2 signals are judged",
+        "<td>errors</td><td>higher</td><td>error ratio of http_requests_total",
+        "by &lt;i&gt;region&lt;/i&gt; (2)",
+    ] {
+        assert!(list.contains(part), "{part}: {list}");
+    }
     assert!(site.page("/quality").await.contains("75 %"));
     assert_eq!(site.client.get(format!("{}/readyz", site.base)).send().await.unwrap().status(), 503);
 }

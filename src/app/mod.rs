@@ -3,6 +3,7 @@
 pub mod check;
 pub mod compare;
 pub mod demo;
+pub mod discover;
 pub mod feedback;
 pub mod figures;
 pub mod guardian;
@@ -10,6 +11,7 @@ pub mod import;
 pub mod notify;
 pub mod people;
 pub mod probe;
+mod readiness;
 pub mod record;
 pub mod replay;
 pub mod replay_report;

@@ -63,7 +63,7 @@ pub struct ScrapeSource {
 }
 
 /// http or https.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scheme {
     /// http
     Http,

@@ -68,6 +68,18 @@ impl Catalogue {
             .map_or(0, BTreeSet::len)
     }
 
+    /// Whether a signal is judged where it has data: not one that settings
+    /// mute, not a configuration, and not a segment that is the whole again.
+    pub fn is_judged(&self, def: &SignalDef) -> bool {
+        let is_the_whole = def.segment.is_some() && !def.error_kind && self.segment_count(def) < 2;
+        !(def.muted || def.informative || is_the_whole)
+    }
+
+    /// Whether a series tells when a process began.
+    pub fn has_start_time(&self) -> bool {
+        self.feeds.values().flat_map(|feeds| feeds.iter()).any(|feed| feed.role == Role::StartTime)
+    }
+
     /// Takes what a target declares of its metrics.
     pub fn learn_families(&mut self, families: &[MetricFamily]) {
         for family in families {

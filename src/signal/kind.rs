@@ -24,6 +24,22 @@ pub enum SignalClass {
     Other,
 }
 
+impl SignalClass {
+    /// The word in settings and messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::Latency => "latency",
+            Self::Traffic => "traffic",
+            Self::Saturation => "saturation",
+            Self::Business => "business",
+            Self::Logs => "logs",
+            Self::Health => "health",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// The unit of a signal's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,4 +66,15 @@ pub enum BadWhen {
     Lower,
     /// Any change is bad.
     Either,
+}
+
+impl BadWhen {
+    /// The word in settings and messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Higher => "higher",
+            Self::Lower => "lower",
+            Self::Either => "either",
+        }
+    }
 }

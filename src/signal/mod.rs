@@ -4,12 +4,14 @@
 mod catalogue;
 mod counter;
 pub mod exposition;
+mod inventory;
 mod kind;
 mod names;
 mod observe;
 mod window;
 
 pub use catalogue::{Catalogue, Shape, SignalDef, SignalId, SignalOverride};
+pub use inventory::{Inventory, InventorySignal};
 pub use kind::{BadWhen, SignalClass, Unit};
 pub use observe::{Cells, Groups, Member, Observation};
 pub use window::{Contact, InstanceWindow, Step, Window};

@@ -1,5 +1,7 @@
 //! What the daemon answers: plain data, as the HTTP interface writes it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -9,7 +11,7 @@ use crate::domain::{
 use crate::guard::engine::{NoticeKind, Phase};
 use crate::guard::{Action, Command, Decision, Mode, Settlement};
 use crate::judge::{Outcome, Verdict};
-use crate::signal::Unit;
+use crate::signal::{Inventory, Unit};
 
 /// A release is being watched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -290,6 +292,10 @@ pub struct ApplicationState {
     pub ready: bool,
     /// What is missing if not.
     pub missing: Vec<MissingSetting>,
+    /// What would let it be watched better.
+    pub recommended: Vec<MissingSetting>,
+    /// The signals that are judged.
+    pub inventory: Arc<Inventory>,
     /// How far the guardian may go.
     pub mode: Mode,
     /// Instances that are known.

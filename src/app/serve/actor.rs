@@ -19,6 +19,7 @@ use crate::domain::{ApplicationName, CommandId, InstanceId, ReleaseKey, ReleaseO
 use crate::guard::EpisodeSnapshot;
 use crate::guard::engine::{Effect, Engine, EngineSettings, Input, Phase, Refusal};
 use crate::guard::{Command, Decision, Settlement};
+use crate::signal::Inventory;
 
 use super::courier::Couriers;
 use super::gate::GateFacts;
@@ -93,6 +94,7 @@ pub(super) struct View {
     pub(super) facts: Option<GateFacts>,
     pub(super) instances: Vec<InstanceId>,
     pub(super) instances_up: u32,
+    pub(super) inventory: Arc<Inventory>,
 }
 
 /// An actor's queues. They outlive an actor that panicked.
@@ -119,7 +121,17 @@ pub(super) struct Actor {
     pub(super) charts: record::Charts,
     charts_at: Instant,
     view: watch::Sender<View>,
+    shown: Shown,
     pub(super) calls: mpsc::Sender<Call>,
+}
+
+/// What is shown besides the release, as it was shown last.
+#[derive(Clone, Default, PartialEq)]
+struct Shown {
+    instances: usize,
+    instances_up: u32,
+    signals: usize,
+    inventory: Arc<Inventory>,
 }
 
 /// Why an actor ended.
@@ -158,6 +170,7 @@ impl Actor {
             charts: record::Charts::default(),
             charts_at: Instant::now(),
             view,
+            shown: Shown::default(),
             calls,
         };
         if let Err(error) = actor.restore().await {
@@ -198,6 +211,8 @@ impl Actor {
             Call::Reconfigure(spec) => {
                 self.engine.reconfigure(spec.engine.clone());
                 self.spec = *spec;
+                // Signals may be muted, or named otherwise.
+                self.shown = Shown::default();
                 self.show();
             }
             Call::Charts(reply) => {
@@ -216,6 +231,12 @@ impl Actor {
         }
         self.attempt(Input::Tick).await;
         self.keeper.tick(self.engine.snapshot()).await;
+        let (instances, instances_up) = self.keeper.instances();
+        let signals = self.engine.window().catalogue().signals().count();
+        let shown = (self.shown.instances, self.shown.instances_up, self.shown.signals);
+        if shown != (instances.len(), instances_up, signals) {
+            self.show();
+        }
     }
 
     async fn take(&mut self, scrape: Scrape) {
@@ -485,7 +506,7 @@ impl Actor {
         }
     }
 
-    pub(super) fn show(&self) {
+    pub(super) fn show(&mut self) {
         let policy = &self.spec.engine.policy;
         let facts = self.engine.snapshot().map(|state| GateFacts {
             looks: state.outcomes.len(),
@@ -495,7 +516,15 @@ impl Actor {
         });
         let (instances, instances_up) = self.keeper.instances();
         let release = self.release.clone().map(Arc::new);
-        self.view.send_replace(View { release, facts, instances, instances_up });
+        let catalogue = self.engine.window().catalogue();
+        let signals = catalogue.signals().count();
+        if signals != self.shown.signals {
+            self.shown.inventory = Arc::new(Inventory::of(catalogue));
+        }
+        let inventory = self.shown.inventory.clone();
+        self.shown =
+            Shown { instances: instances.len(), instances_up, signals, inventory: inventory.clone() };
+        self.view.send_replace(View { release, facts, instances, instances_up, inventory });
     }
 }
 

@@ -15,6 +15,7 @@ use crate::config::{Settings, Surroundings};
 use crate::domain::{ApplicationName, InstanceId, ReleaseKey, ReleaseOrder, Scrape};
 use crate::guard::engine::Input;
 
+use super::super::readiness::{self, Facts};
 use super::actor::{Call, Change, Done, Means, View};
 use super::applications::{INTEGRATED_MAX, Members, Running, instances_of, label_of, missing, spec_of};
 use super::recorder::RecordingPolicy;
@@ -282,14 +283,15 @@ impl Daemon {
                 let own = found.targets.iter().filter(|t| running.members.has(name, source, t));
                 instances.extend(own.map(|t| t.instance.clone()));
             }
-            let mut missing = Vec::new();
-            if instances.is_empty() {
-                missing.push(crate::adapters::guardian::MissingSetting {
-                    setting: format!("application.{name}.select"),
-                    why: "no target is selected: check the sources' targets and the labels in select"
-                        .to_owned(),
-                });
-            }
+            let mode = running.spec.engine.policy.mode;
+            let facts = Facts {
+                name: Some(name.as_str()),
+                instances: instances.len(),
+                inventory: &view.inventory,
+                mode,
+                has_release_system: running.spec.system.is_some(),
+            };
+            let (missing, recommended) = (readiness::missing(&facts), readiness::recommended(&facts));
             let system = running.spec.system.as_ref();
             let troubles = system.and_then(|s| self.means.couriers.troubles(s.target())).into_iter();
             ApplicationState {
@@ -297,7 +299,9 @@ impl Daemon {
                 configured: running.spec.configured,
                 ready: missing.is_empty(),
                 missing,
-                mode: running.spec.engine.policy.mode,
+                recommended,
+                inventory: view.inventory,
+                mode,
                 instances: instances.into_iter().collect(),
                 instances_up: view.instances_up,
                 watching: view.release.as_ref().map(|r| r.order.id.clone()),

@@ -78,7 +78,7 @@ impl Funnel {
         let catalogue = observation.window.catalogue();
         let mut this = Self { measured_signals: catalogue.signals().count(), ..Self::default() };
         for (id, def) in catalogue.signals() {
-            if def.muted || def.informative || is_the_whole_again(observation, def) {
+            if !catalogue.is_judged(def) {
                 continue;
             }
             match Baseline::measure(observation, id, def, span, View::Level) {
@@ -295,11 +295,6 @@ fn excuse_slow_starts(graded: &mut [Graded], catalogue: &crate::signal::Catalogu
             g.held_back = Some("the young processes are still slow, and that still fades");
         }
     }
-}
-
-/// A label with one value repeats the sum.
-fn is_the_whole_again(observation: &Observation<'_>, def: &SignalDef) -> bool {
-    def.segment.is_some() && !def.error_kind && observation.window.catalogue().segment_count(def) < 2
 }
 
 fn screen(look: &Look<'_>, judged: &Judged, def: &SignalDef, released: &[bool]) -> bool {

@@ -4,9 +4,13 @@ use maud::{Markup, html};
 
 use crate::adapters::guardian::{ApplicationState, HaltState, ReleasePage, ReleaseSummary};
 use crate::domain::{LabelOutcome, ReleaseKey, Timestamp};
+use crate::signal::Inventory;
 
 use super::super::access::{Need, Who};
 use super::{ago, moment, phase_word, release_path, tone};
+
+/// Signals of one application that the page names.
+const SIGNALS_SHOWN: usize = 100;
 
 pub(super) fn body(
     page: &ReleasePage,
@@ -89,8 +93,31 @@ fn application_box(application: &ApplicationState) -> Markup {
                 p.trouble { "missing: " code { (missing.setting) } " – " (missing.why) }
             }
             @for trouble in &application.troubles { p.trouble { (trouble) } }
+            @for lack in &application.recommended {
+                p.quiet { "better with: " code { (lack.setting) } " – " (lack.why) }
+            }
+            (signals(&application.inventory))
         }
     }
+}
+
+/// What is judged, behind its number.
+fn signals(inventory: &Inventory) -> Markup {
+    let found = &inventory.signals;
+    html! { @if !found.is_empty() {
+        details.signals {
+            summary { (found.len()) " signals are judged" }
+            div.scroll { table {
+                thead { tr { th { "class" } th { "bad when" } th { "signal" } } }
+                tbody { @for signal in found.iter().take(SIGNALS_SHOWN) { tr {
+                    td { (signal.class.word()) } td { (signal.bad_when.word()) }
+                    td { (signal.name)
+                        @for (label, count) in &signal.segments { span.quiet { " · by " (label) " (" (count) ")" } } }
+                } } }
+            } }
+            @if found.len() > SIGNALS_SHOWN { p.quiet { "and " (found.len() - SIGNALS_SHOWN) " more" } }
+        }
+    } }
 }
 
 fn halt_box(halt: &HaltState, who: &Who, form_key: &str) -> Markup {
