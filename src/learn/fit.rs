@@ -56,6 +56,9 @@ pub struct Fitted {
     pub trees: Vec<Tree>,
     /// Of a logistic model.
     pub linear: Vec<f64>,
+    /// Added to a logistic model's sum; 0 of a boosted one. Scores of models
+    /// that were fitted to different folds compare only with it.
+    pub intercept: f64,
 }
 
 const ROWS_MIN: usize = 20;
@@ -82,12 +85,20 @@ impl Fitted {
         }
     }
 
-    /// The score of a row, as the shipped model computes it.
+    /// The score of a row, with the intercept.
     pub fn score(&self, values: &[f64]) -> f64 {
         match self.kind {
             Kind::Boosted => crate::judge::model::vote(&self.trees, values),
-            Kind::Logistic => self.linear.iter().zip(values).map(|(weight, value)| weight * value).sum(),
+            Kind::Logistic => {
+                let sum: f64 = self.linear.iter().zip(values).map(|(weight, value)| weight * value).sum();
+                sum + self.intercept
+            }
         }
+    }
+
+    /// The calibrator for scores without the intercept, as artifacts have them.
+    pub fn absorb(&self, calibrator: Calibrator) -> Calibrator {
+        Calibrator { intercept: calibrator.intercept + calibrator.slope * self.intercept, ..calibrator }
     }
 }
 
@@ -112,7 +123,7 @@ fn boosted(records: Array2<f64>, targets: Array1<usize>, settings: FitSettings) 
             Tree { weight: *weight, nodes }
         })
         .collect();
-    Ok(Fitted { kind: Kind::Boosted, trees, linear: Vec::new() })
+    Ok(Fitted { kind: Kind::Boosted, trees, linear: Vec::new(), intercept: 0.0 })
 }
 
 /// Parents before their children; gives the node's place.
@@ -137,8 +148,8 @@ fn flatten(node: &TreeNode<f64, usize>, nodes: &mut Vec<Node>) -> u32 {
 }
 
 fn logistic(records: Array2<f64>, targets: Array1<usize>) -> Result<Fitted, FitError> {
-    let (linear, _) = regression(records, targets)?;
-    Ok(Fitted { kind: Kind::Logistic, trees: Vec::new(), linear })
+    let (linear, intercept) = regression(records, targets)?;
+    Ok(Fitted { kind: Kind::Logistic, trees: Vec::new(), linear, intercept })
 }
 
 fn regression(records: Array2<f64>, targets: Array1<usize>) -> Result<(Vec<f64>, f64), FitError> {

@@ -9,7 +9,7 @@ mod train;
 pub use data::{DataSet, Look, PastRelease};
 pub use evaluate::{Confirm, Judged, Outcomes, area_under_curve, brier, judge, probabilities};
 pub use fit::{FitError, FitSettings, Fitted};
-pub use train::{TrainError, TrainSettings, Trained, is_better, train};
+pub use train::{TrainError, TrainSettings, Trained, is_better, train, utility};
 
 #[cfg(test)]
 mod tests;

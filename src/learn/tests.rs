@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::judge::Outcome;
-use crate::judge::model::{Considered, Features, Model, Thresholds, schema_names};
+use crate::judge::model::{Calibrator, Considered, Features, Kind, Model, Thresholds, schema_names};
 
 fn considered(values: [f64; 2], floor: Outcome, by_rule: bool) -> Considered {
     let mut row = vec![0.0; schema_names().len()];
@@ -112,4 +112,30 @@ fn figures_agree_with_those_by_hand() {
     // Of four pairs three are in order, one is tied.
     let scored = [(0.9, true), (0.5, true), (0.5, false), (0.1, false)];
     assert!((area_under_curve(&scored) - 0.875).abs() < 1e-12);
+}
+
+#[test]
+fn a_false_stop_costs_a_twentieth_of_a_miss_but_is_a_hundred_times_as_likely() {
+    let outcomes =
+        |caught, false_stops| Outcomes { faulty: 242, caught, healthy: 258, false_stops, delays: Vec::new() };
+    // 0.01 * 20 * 121/242 - 0.99 * 129/258.
+    assert!((utility(&outcomes(121, 129)) - (0.1 - 0.495)).abs() < 1e-12);
+    assert!(is_better(&outcomes(163, 26), &outcomes(165, 42)), "2 stops for 16 false ones");
+    assert!(!is_better(&outcomes(162, 0), &outcomes(165, 42)), "0.012 of recall is too much for anything");
+    assert!(!is_better(&outcomes(165, 42), &outcomes(165, 42)));
+}
+
+#[test]
+fn scores_of_a_logistic_model_have_its_intercept_and_the_artifact_the_same_probability() {
+    // The label follows the first feature from 0.7 on, so that the intercept matters.
+    let rows: Vec<Vec<f64>> = (0..100).map(|at| vec![f64::from(at) / 100.0]).collect();
+    let labels = rows.iter().map(|row| row[0] >= 0.7).collect();
+    let settings = FitSettings { kind: Kind::Logistic, trees: 1, depth: 1, rate: 0.5, seed: 1 };
+    let fitted = Fitted::fit(&DataSet { rows, labels }, settings).unwrap();
+    assert!(fitted.score(&[0.95]) > 0.0 && fitted.score(&[0.05]) < 0.0, "{fitted:?}");
+    let calibrator = Calibrator { slope: 2.0, intercept: 0.5 };
+    let bare = fitted.score(&[0.4]) - fitted.intercept;
+    let (with, without) =
+        (calibrator.probability(fitted.score(&[0.4])), fitted.absorb(calibrator).probability(bare));
+    assert!((with - without).abs() < 1e-12, "{with} {without}");
 }

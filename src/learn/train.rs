@@ -14,8 +14,15 @@ use super::evaluate::{Confirm, Judged, Outcomes, area_under_curve, brier, judge}
 use super::fit::{FitError, FitSettings, Fitted, calibrate};
 use super::{DataSet, PastRelease};
 
-/// Recall that a veto may cost, of all faulty releases.
+/// Recall that a model may cost, of all faulty releases, whatever it gains.
 const RECALL_COST_MAX: f64 = 0.01;
+
+/// Share of releases that are faulty where the guardian works. In the data
+/// about half are, which would make false stops look cheap.
+const FAULTY_SHARE: f64 = 0.01;
+
+/// How many false stops a missed fault costs.
+const FALSE_STOPS_PER_MISS: f64 = 20.0;
 
 /// Cases kept in the library.
 const CASES_MAX: usize = 240;
@@ -124,9 +131,9 @@ pub fn train(releases: &[PastRelease], settings: &TrainSettings) -> Result<Train
 
     let fitted = Fitted::fit(&DataSet::of(releases.iter()), fit_settings(settings, best.kind))?;
     let payload = Payload {
+        calibrator: fitted.absorb(best.calibrator),
         trees: fitted.trees,
         linear: fitted.linear,
-        calibrator: best.calibrator,
         library: library(releases, CASES_MAX),
     };
     let header = header(releases, settings, &best, thresholds, &ways);
@@ -227,8 +234,19 @@ fn out_of_fold(
     Ok(OutOfFold { kind, calibrator, probabilities, scored })
 }
 
-/// First the fewest false stops that a veto gives at almost no recall, then
-/// the most recall that acting on suspects gives at no further false stop.
+/// What stopping is worth per release, in false stops: faults that are caught
+/// less good releases that are stopped, each as rare as it really is.
+pub fn utility(outcomes: &Outcomes) -> f64 {
+    let caught = FAULTY_SHARE * FALSE_STOPS_PER_MISS * outcomes.recall();
+    caught - (1.0 - FAULTY_SHARE) * outcomes.false_stop_rate()
+}
+
+fn loses_little(new: &Outcomes, old: &Outcomes) -> bool {
+    new.recall() + RECALL_COST_MAX >= old.recall()
+}
+
+/// The veto of the highest utility at little recall lost, then the act
+/// threshold that adds most utility to it; of equals the more cautious.
 fn choose(outcomes_of: &(impl Fn(Thresholds) -> Outcomes + Sync)) -> Thresholds {
     let grid: Vec<f64> = (1..50).map(|k| f64::from(k) / 50.0).collect();
     let without = outcomes_of(Thresholds::default());
@@ -237,28 +255,25 @@ fn choose(outcomes_of: &(impl Fn(Thresholds) -> Outcomes + Sync)) -> Thresholds 
         .map(|veto| (*veto, outcomes_of(Thresholds { act: None, veto: Some(*veto) })))
         .collect();
     let mut chosen = Thresholds::default();
-    let mut best = without.clone();
+    let mut best = utility(&without);
     for (veto, outcomes) in vetoes {
-        if outcomes.recall() + RECALL_COST_MAX >= without.recall() && outcomes.false_stops < best.false_stops
-        {
+        if loses_little(&outcomes, &without) && utility(&outcomes) > best {
             chosen.veto = Some(veto);
-            best = outcomes;
+            best = utility(&outcomes);
         }
     }
     let acts: Vec<(f64, Outcomes)> =
         grid.par_iter().map(|act| (*act, outcomes_of(Thresholds { act: Some(*act), ..chosen }))).collect();
     for (act, outcomes) in acts.into_iter().rev() {
-        if outcomes.false_stops <= best.false_stops && outcomes.caught > best.caught {
+        if utility(&outcomes) > best {
             chosen.act = Some(act);
-            best = outcomes;
+            best = utility(&outcomes);
         }
     }
     chosen
 }
 
-/// Whether to promote: not worse in false stops, at most a little in recall,
-/// and better in one of them.
+/// Whether to promote: of more utility, and at most a little less recall.
 pub fn is_better(new: &Outcomes, old: &Outcomes) -> bool {
-    let not_worse = new.false_stops <= old.false_stops && new.recall() + RECALL_COST_MAX >= old.recall();
-    not_worse && (new.false_stops < old.false_stops || new.caught > old.caught)
+    loses_little(new, old) && utility(new) > utility(old)
 }
