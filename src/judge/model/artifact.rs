@@ -14,7 +14,7 @@ pub const FORMAT: u32 = 1;
 const MAGIC: &str = "release-guardian-model";
 
 /// Larger files are refused unread, in bytes.
-const BYTES_MAX: usize = 32 << 20;
+pub const BYTES_MAX: usize = 32 << 20;
 
 /// Why an artifact is refused.
 #[derive(Debug, thiserror::Error)]
@@ -287,6 +287,7 @@ impl Artifact {
         let header: Header = serde_json::from_slice(header)
             .map_err(|source| ArtifactError::Unreadable { part: "header", source })?;
         check_schema(&header.schema)?;
+        check_scores(&header).map_err(|why| ArtifactError::Nonsense { why })?;
         if payload.len() != header.payload_bytes || sha256_hex(payload) != header.payload_sha256 {
             return Err(ArtifactError::Damaged { part: "payload" });
         }
@@ -312,6 +313,41 @@ fn check_schema(schema: &Schema) -> Result<(), ArtifactError> {
         None => format!("it has {} features, this program {}", schema.names.len(), current.names.len()),
     };
     Err(ArtifactError::Schema { found: schema.hash.clone(), expected: current.hash, difference })
+}
+
+/// What it was trained on and how good it was is said, and can be true.
+fn check_scores(header: &Header) -> Result<(), String> {
+    let Data { hash, releases, faulty, rows: _ } = &header.data;
+    if hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err("it does not say which data it was trained on".to_owned());
+    }
+    if faulty > releases {
+        return Err(format!("{faulty} of {releases} releases were faulty"));
+    }
+    let HeldOut {
+        brier,
+        brier_of_base_rate,
+        area_under_curve,
+        recall,
+        recall_without,
+        false_stops,
+        false_stops_without,
+        delay_seconds: _,
+        delay_seconds_without: _,
+    } = header.held_out;
+    let scores = [
+        brier,
+        brier_of_base_rate,
+        area_under_curve,
+        recall,
+        recall_without,
+        false_stops,
+        false_stops_without,
+    ];
+    match scores.iter().find(|score| !(0.0..=1.0).contains(*score)) {
+        Some(score) => Err(format!("one of its scores is {score}, not between 0 and 1")),
+        None => Ok(()),
+    }
 }
 
 fn check_payload(header: &Header, payload: &Payload) -> Result<(), String> {

@@ -4,8 +4,12 @@
 
 use crate::domain::Group;
 use crate::judge::funnel::{Grade, Graded, View, is_counted};
+use crate::judge::rules::RULES;
 use crate::judge::{Finding, Outcome};
 use crate::signal::{Groups, SignalClass, SignalDef, Step, Unit};
+
+/// The rule of limits that people set.
+const OWN_LIMIT: &str = "threshold";
 
 /// What a feature is when it is not known; all others lie above.
 const MISSING: f64 = -2.0;
@@ -158,28 +162,21 @@ fn classes(suspects: &Suspects<'_>, row: &mut Row) {
     }
 }
 
-const RULES: [(&str, &str); 6] = [
-    ("instance_silent", "rule: silence"),
-    ("crash_loop", "rule: crash loop"),
-    ("error_burst", "rule: error burst"),
-    ("new_exception", "rule: new exception"),
-    ("outside_alert", "rule: outside alert"),
-    ("threshold", "rule: threshold"),
-];
-
+/// One feature a rule, from the one list of rules that settings read too: a
+/// rule that is new there is new in the schema. Limits that people set carry
+/// their own names, and are that of `threshold`.
 fn rules(suspects: &Suspects<'_>, row: &mut Row) {
     let grave = |outcome: Outcome| match outcome {
         Outcome::Healthy | Outcome::Unknown => 0.0,
         Outcome::Suspect => 0.5,
         Outcome::Failing => 1.0,
     };
-    for (test, name) in RULES {
-        let of_rule = suspects.rules.iter().filter(|f| {
-            // Limits that people set carry their own names.
-            let own = RULES.iter().any(|(known, _)| *known == f.test);
-            f.test == test || (test == "threshold" && !own)
+    for rule in RULES {
+        let of_rule = suspects.rules.iter().filter(|finding| {
+            let known = RULES.iter().find(|known| **known == finding.test).unwrap_or(&OWN_LIMIT);
+            known == rule
         });
-        row.push((name, of_rule.map(|f| grave(f.outcome)).fold(0.0, f64::max)));
+        row.push((rule, of_rule.map(|f| grave(f.outcome)).fold(0.0, f64::max)));
     }
     let strongest = suspects.rules.iter().map(|f| f.strength).filter(|s| s.is_finite()).fold(0.0, f64::max);
     row.push(("rules: strength", log(strongest, 50.0)));

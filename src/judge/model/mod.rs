@@ -9,8 +9,8 @@ mod predict;
 use std::sync::{Arc, OnceLock};
 
 pub use artifact::{
-    Artifact, ArtifactError, Calibrator, Data, FORMAT, Header, HeldOut, Kind, Node, Payload, Schema,
-    Thresholds, Tree, sha256_hex,
+    Artifact, ArtifactError, BYTES_MAX, Calibrator, Data, FORMAT, Header, HeldOut, Kind, Node, Payload,
+    Schema, Thresholds, Tree, sha256_hex,
 };
 pub use features::{Considered, Features, Suspects, schema_names};
 pub use library::{Case, Library};

@@ -8,9 +8,16 @@ use super::{Artifact, Features, Kind, Tree};
 const SIMILAR: usize = 3;
 
 /// A checked artifact, ready to be asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Model {
     artifact: Artifact,
+}
+
+/// Thousands of numbers would tell nobody anything.
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.describe())
+    }
 }
 
 /// A model's identity is its file's hash: the same data and seed may give

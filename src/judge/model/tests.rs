@@ -45,7 +45,7 @@ fn header() -> Header {
         kind: Kind::Boosted,
         schema: Schema::current(),
         thresholds: Thresholds { act: Some(0.9), veto: Some(0.1) },
-        data: Data::default(),
+        data: Data { hash: sha256_hex(b"rows"), releases: 40, faulty: 20, rows: 90 },
         held_out: HeldOut::default(),
         training: BTreeMap::new(),
         program: "test".to_owned(),
@@ -133,6 +133,10 @@ fn numbers_that_make_no_sense_are_refused_though_their_hash_is_right() {
     assert!(is_nonsense(|h, _| h.kind = Kind::Logistic), "no weights");
     assert!(is_nonsense(|_, p| p.library.cases[0].values.truncate(3)), "a short case");
     assert!(is_nonsense(|_, p| p.library.spread[0] = 0.0), "no spread");
+    assert!(is_nonsense(|h, _| h.data.hash.clear()), "nobody knows what it learned from");
+    assert!(is_nonsense(|h, _| h.data.faulty = 41), "more faulty releases than releases");
+    assert!(is_nonsense(|h, _| h.held_out.recall = 1.2), "no share");
+    assert!(is_nonsense(|h, _| h.held_out.brier = -0.1), "no score");
 }
 
 fn definition(class: SignalClass) -> SignalDef {
@@ -230,4 +234,50 @@ fn features_have_names_of_their_own() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), schema_names().len());
+}
+
+#[test]
+fn each_rule_has_a_feature_of_its_own_and_limits_that_people_set_share_one() {
+    use crate::judge::{Detector, Finding, rules::RULES};
+    let finding = |test: &str, outcome| Finding {
+        signal: "anything".to_owned(),
+        class: SignalClass::Errors,
+        detector: Detector::Rule,
+        test: test.to_owned(),
+        outcome,
+        instances: Vec::new(),
+        because: String::new(),
+        release_before: None,
+        release_after: None,
+        reference_before: None,
+        reference_after: None,
+        unit: Unit::Ratio,
+        strength: 1.0,
+        since: None,
+        on_trial: false,
+    };
+    let of = |findings: &[Finding]| {
+        let features = Features::of(&Suspects {
+            shifts: Vec::new(),
+            rules: findings,
+            groups: &Groups::default(),
+            judged: 1,
+            described: true,
+            suspect_looks: 1,
+            failing_looks: 0,
+            to: 0,
+            step_seconds: 10.0,
+        });
+        let named: BTreeMap<&str, f64> = schema_names().into_iter().zip(features.values().to_vec()).collect();
+        RULES.iter().map(|rule| named[rule]).collect::<Vec<f64>>()
+    };
+    for (at, rule) in RULES.iter().enumerate() {
+        let expected = |value: f64| (0..RULES.len()).map(|i| if i == at { value } else { 0.0 }).collect();
+        let (failing, suspect): (Vec<f64>, Vec<f64>) = (expected(1.0), expected(0.5));
+        assert_eq!(of(&[finding(rule, crate::judge::Outcome::Failing)]), failing, "{rule}");
+        assert_eq!(of(&[finding(rule, crate::judge::Outcome::Suspect)]), suspect, "{rule}");
+    }
+    let limit = of(&[finding("checkout p99", crate::judge::Outcome::Failing)]);
+    let threshold = RULES.iter().position(|rule| *rule == "threshold").unwrap();
+    assert_eq!((limit[threshold], limit.iter().sum::<f64>()), (1.0, 1.0));
 }
