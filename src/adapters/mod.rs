@@ -7,6 +7,7 @@ pub mod clock;
 pub mod guardian;
 pub mod kayenta;
 pub mod kubernetes;
+pub mod model_file;
 pub mod notify;
 pub mod outgoing;
 pub mod prometheus;

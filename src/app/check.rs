@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::adapters::model_file;
 use crate::adapters::notify::{self, ChannelProblem};
 use crate::adapters::surroundings::ProcessSurroundings;
 use crate::config::{
-    Application, GroupBy, KubernetesObject, Problems, ReleaseSystem, ReleaseSystemKind, Settings, Source,
-    SourceKind, Surroundings, show_bytes, show_duration,
+    Application, GroupBy, KubernetesObject, ModelSource, Problems, ReleaseSystem, ReleaseSystemKind,
+    Settings, Source, SourceKind, Surroundings, show_bytes, show_duration,
 };
 use crate::guard::policy::{RuleMode, WhenBlind};
 use crate::guard::{EngineSettings, Mode};
@@ -63,7 +64,9 @@ pub fn run(args: &Args) -> ExitCode {
     match load(&args.file, &ProcessSurroundings) {
         Ok(settings) => {
             print!("{}", describe(&settings));
-            if args.probe { run_probe(&settings) } else { ExitCode::SUCCESS }
+            let model = check_model(&settings);
+            let probed = if args.probe { run_probe(&settings) } else { ExitCode::SUCCESS };
+            if model { probed } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("{error}");
@@ -71,6 +74,21 @@ pub fn run(args: &Args) -> ExitCode {
                 eprintln!("  because: {source}");
             }
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says whether the model that settings name can be used.
+fn check_model(settings: &Settings) -> bool {
+    let ModelSource::File(file) = &settings.model else { return true };
+    match model_file::read(file) {
+        Ok(model) => {
+            println!("  it is     {}", model.describe());
+            true
+        }
+        Err(error) => {
+            eprintln!("{}; rules and funnel would judge alone", super::replay::chain(&error));
+            false
         }
     }
 }
@@ -145,6 +163,7 @@ fn write_settings(out: &mut String, settings: &Settings) -> std::fmt::Result {
         };
         writeln!(out, "freeze      {:?} for {whom}", rule.name)?;
     }
+    writeln!(out, "model       {}", settings.model)?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::guard::freeze::FreezeCalendar;
 use super::alerts::{Alerts, read_alerts};
 use super::application::{Application, Defaults, read_applications, read_defaults};
 use super::freeze::read_calendar;
+use super::model::{ModelSource, read_model};
 use super::notify::{Notify, read_notify};
 use super::problem::Problems;
 use super::raw::{Document, Section};
@@ -26,6 +27,8 @@ pub struct Settings {
     pub store: Store,
     /// Where releases are saved, and for how long.
     pub recordings: Recordings,
+    /// Which trained model is asked about suspects, of all applications.
+    pub model: ModelSource,
     /// What holds for applications that say nothing else, and for those that
     /// nobody configured.
     pub defaults: Defaults,
@@ -64,6 +67,7 @@ impl Settings {
         Self {
             server: read_server(root),
             store: read_store(root, surroundings),
+            model: read_model(root),
             alerts: read_alerts(root, &defaults),
             freezes: read_calendar(root),
             notify: read_notify(root, surroundings),

@@ -11,6 +11,7 @@ mod checked;
 mod freeze;
 mod http;
 mod kubernetes;
+mod model;
 pub mod notify;
 mod policy;
 mod problem;
@@ -27,6 +28,7 @@ pub use application::{Application, Defaults, GroupBy};
 pub use checked::Settings;
 pub use http::{Auth, HeaderValue, HttpClient, Tls};
 pub use kubernetes::{ApiServer, ApiToken, KubernetesObject};
+pub use model::ModelSource;
 pub use notify::Notify;
 pub use problem::{Problem, Problems};
 pub use release_system::{

@@ -225,3 +225,87 @@ async fn an_application_that_nobody_configured_is_integrated_or_told_what_is_mis
     assert!((400..500).contains(&status), "{problem}");
     assert!(problem.to_string().contains("application.mail.select"), "{problem}");
 }
+
+/// An artifact as `train` writes one, with the same word on everything.
+fn artifact() -> Vec<u8> {
+    use release_guardian::judge::model::{
+        Artifact, Calibrator, Data, Header, HeldOut, Kind, Payload, Schema, Thresholds, schema_names,
+        sha256_hex,
+    };
+    let header = Header {
+        name: "by-hand".to_owned(),
+        version: "7".to_owned(),
+        kind: Kind::Logistic,
+        schema: Schema::current(),
+        thresholds: Thresholds::default(),
+        data: Data { hash: sha256_hex(b"nothing"), releases: 2, faulty: 1, rows: 2 },
+        held_out: HeldOut::default(),
+        training: Default::default(),
+        program: "a test".to_owned(),
+        payload_bytes: 0,
+        payload_sha256: String::new(),
+    };
+    let payload = Payload {
+        trees: Vec::new(),
+        linear: vec![0.0; schema_names().len()],
+        calibrator: Calibrator { slope: 1.0, intercept: 0.0 },
+        library: Default::default(),
+    };
+    Artifact::write(header, &payload).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_model_is_said_everywhere_and_the_guardian_goes_on_without_it() {
+    let world = World::new();
+    let file = world.folder.path().join("model.rgm");
+    let mut damaged = artifact();
+    let last = damaged.len() - 5;
+    damaged[last] ^= 1;
+    std::fs::write(&file, &damaged).unwrap();
+    world.write_settings(&format!("[model]\npath = {:?}\n", file.display().to_string()));
+    let guardian = Guardian::start(&world).await;
+    let named = |texts: &Value| {
+        texts.as_array().is_some_and(|all| {
+            all.iter().filter_map(Value::as_str).any(|text| {
+                text.contains("model.rgm") && text.contains("damaged") && text.contains("judge alone")
+            })
+        })
+    };
+    let ready = guardian.get("/readyz").await.unwrap_or_default();
+    assert!(ready["ready"] == true && named(&ready["troubles"]), "{ready:#}\n{}", guardian.log());
+    let applications = guardian.get("/api/v1/applications").await.unwrap_or_default();
+    let shop = applications.as_array().and_then(|all| all.iter().find(|a| a["name"] == "shop"));
+    assert!(shop.is_some_and(|shop| named(&shop["troubles"])), "{applications:#}\n{}", guardian.log());
+    assert!(guardian.log().contains("damaged"), "{}", guardian.log());
+    guardian.post("/api/v1/releases", None, &world.order("r-1", &now())).await;
+    until("the verdict names the model", async || {
+        let release = guardian.release("r-1").await?;
+        let blind = release["verdict"]["blind"].as_array()?;
+        blind.iter().any(|b| b["what"] == "the trained model").then_some(())
+    })
+    .await;
+    // It goes through, and an operator says that there was a fault.
+    guardian.post("/api/v1/releases/shop/r-1/finish", None, &json!({})).await;
+    guardian.wait_for_phase("r-1", "finished").await;
+    let told = std::process::Command::new(env!("CARGO_BIN_EXE_release-guardian"))
+        .args(["feedback", "shop", "r-1", "fault-missed", "--comment", "slow", "--url", &guardian.base])
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let quality = guardian.get("/api/v1/quality").await.unwrap_or_default();
+    assert_eq!(
+        (&quality["all"]["missed"], &quality["all"]["recall"]),
+        (&json!(1), &json!(0.0)),
+        "{quality:#}\n{}",
+        guardian.log()
+    );
+    // A whole artifact comes into force with a reload.
+    std::fs::write(&file, artifact()).unwrap();
+    guardian.signal("HUP");
+    until("the trouble is over", async || {
+        let ready = guardian.get("/readyz").await?;
+        ready["troubles"].as_array().is_some_and(Vec::is_empty).then_some(())
+    })
+    .await;
+    assert!(guardian.log().contains("model by-hand 7"), "{}", guardian.log());
+}

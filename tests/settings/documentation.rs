@@ -20,6 +20,7 @@ const SECTIONS: &[(&str, &str, &[(&str, &str)])] = &[
     ),
     ("[store]", "[store]\n", &[]),
     ("[recordings]", "[recordings]\n", &[]),
+    ("[model]", "[model]\n", &[]),
     (
         "[[source]] kind = \"scrape\"",
         "[[source]]\n",

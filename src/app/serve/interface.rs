@@ -25,6 +25,7 @@ use super::actor::{Call, Done};
 use super::applications::instances_of;
 use super::daemon::Daemon;
 use super::gate::{GateFacts, gate};
+use super::model::trouble;
 use super::quality::quality;
 use super::shared::read;
 
@@ -416,6 +417,8 @@ impl Interface for Daemon {
 
     fn readiness(&self) -> Readiness {
         let mut readiness = self.means.shared.readiness();
+        // The guardian goes on without its model: a trouble, and ready.
+        readiness.troubles.extend(trouble(&self.settings().defaults.engine.judge.model));
         if let Err(error) = self.check_running() {
             readiness.ready = false;
             readiness.troubles.push(error.to_string());

@@ -13,6 +13,7 @@ mod gate;
 mod history;
 mod interface;
 mod keeper;
+mod model;
 mod quality;
 mod record;
 mod recorder;
@@ -42,6 +43,7 @@ use crate::domain::ApplicationName;
 use actor::Means;
 use courier::Couriers;
 use daemon::{Daemon, Environment};
+pub(super) use model::load as load_model;
 use recorder::{Recorder, RecordingPolicy};
 use shared::{Shared, chain};
 
@@ -222,6 +224,7 @@ pub async fn start(
     settings: Settings,
     environment: Arc<dyn Surroundings + Send + Sync>,
 ) -> Result<Running, ServeError> {
+    let settings = model::with_model(settings);
     let folder = match settings.store.path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),

@@ -106,7 +106,7 @@ fn reload(running: &mut Running, config: &Path, environment: &dyn Surroundings) 
             }
             let applied = running
                 .daemon
-                .reconfigure(settings)
+                .reconfigure(super::model::with_model(settings))
                 .map_err(|e| chain(&e))
                 .and_then(|()| running.collectors.follow(&running.daemon).map_err(|e| chain(&e)));
             if applied.is_err() {
