@@ -30,6 +30,9 @@ enum Command {
     Replay(app::replay::Args),
     /// A model from labelled recordings, written only if it decides better.
     Train(app::train::Args),
+    /// How often good releases of an application would be stopped, from its
+    /// quiet history, before its first release.
+    Calibrate(app::calibrate::Args),
     /// Labelled recordings from a seed, for training and testing the judge.
     Simulate(app::simulate::Args),
     /// A past release from a Prometheus server into a recording.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Notify(args) => app::notify::run(&args),
         Command::Replay(args) => app::replay::run(&args),
         Command::Train(args) => app::train::run(&args),
+        Command::Calibrate(args) => app::calibrate::run(&args),
         Command::Simulate(args) => app::simulate::run(&args),
         Command::Record(args) => app::record::run(&args),
         Command::Import(args) => app::import::run(&args),

@@ -1,12 +1,13 @@
-//! `replay --compare`: which releases another model would decide differently.
+//! `replay --compare`: which releases another model decides differently, or an
+//! earlier run of replay decided differently: other rules, other thresholds.
 
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write};
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
 
+use crate::adapters::model_file;
 use crate::domain::LabelOutcome;
-use crate::judge::model::{Artifact, ArtifactError, Model, ModelChoice};
+use crate::judge::model::ModelChoice;
 
 use super::figures::Figures;
 use super::replay::Replayed;
@@ -15,27 +16,80 @@ use super::replay::Replayed;
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelArgument(pub ModelChoice);
 
-/// Why an artifact on the command line cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelArgumentError {
-    /// The file cannot be read.
-    #[error("cannot read the model: {0}")]
-    File(#[from] std::io::Error),
-    /// It is no model for this program.
-    #[error(transparent)]
-    Refused(#[from] ArtifactError),
-}
-
 impl FromStr for ModelArgument {
-    type Err = ModelArgumentError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "none" {
             return Ok(Self(ModelChoice::Without));
         }
-        let artifact = Artifact::read(&std::fs::read(Path::new(text))?)?;
-        Ok(Self(ModelChoice::InForce(Arc::new(Model::new(artifact)))))
+        model_file::read(Path::new(text)).map(Self).map_err(|error| super::replay::chain(&error))
     }
+}
+
+/// What replay is compared with.
+#[derive(Clone, Debug)]
+pub enum Other {
+    /// The same recordings with another model, or none.
+    Model(ModelChoice),
+    /// What an earlier run printed with `--format jsonl`.
+    Earlier {
+        /// The file's name.
+        name: String,
+        /// What it decided.
+        releases: Vec<Replayed>,
+    },
+}
+
+/// A longer line is no result of replay, in bytes.
+const LINE_BYTES_MAX: usize = 16 << 20;
+
+impl FromStr for Other {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !text.ends_with(".jsonl") {
+            return text.parse().map(|ModelArgument(model)| Self::Model(model));
+        }
+        let unreadable = |error| format!("cannot read the earlier results {text}: {error}");
+        let file = std::fs::File::open(text).map_err(unreadable)?;
+        let mut releases = Vec::new();
+        for (number, line) in BufReader::new(file).lines().enumerate() {
+            let line = line.map_err(unreadable)?;
+            let wrong = |why: String| {
+                let number = number + 1;
+                format!("{text}, line {number} is no result of `replay --format jsonl`: {why}")
+            };
+            if line.len() > LINE_BYTES_MAX {
+                return Err(wrong(format!("it is longer than {LINE_BYTES_MAX} bytes")));
+            }
+            if line.trim().is_empty() {
+                continue;
+            }
+            let value: serde_json::Value = serde_json::from_str(&line).map_err(|e| wrong(e.to_string()))?;
+            // A recording that could not be read then decided nothing.
+            if value.get("error").is_none() {
+                releases.push(serde_json::from_value(value).map_err(|e| wrong(e.to_string()))?);
+            }
+        }
+        Ok(Self::Earlier { name: text.to_owned(), releases })
+    }
+}
+
+/// Earlier results with what their file does not say: each release's folder,
+/// begin and label, from the present results. Ids are unique within an
+/// application only; of equal ones the order is the same in both.
+pub fn complete(earlier: &[Replayed], present: &[Replayed]) -> Vec<Replayed> {
+    let mut used = vec![false; present.len()];
+    earlier
+        .iter()
+        .filter_map(|release| {
+            let at = (0..present.len()).find(|at| !used[*at] && present[*at].id == release.id)?;
+            used[at] = true;
+            let Replayed { label, started_at, folder, .. } = present[at].clone();
+            Some(Replayed { label, started_at, folder, ..release.clone() })
+        })
+        .collect()
 }
 
 /// Prints the releases that are decided differently, and both sets of figures.

@@ -1,5 +1,6 @@
 //! Wiring and loops: one file for each subcommand, one for the daemon.
 
+pub mod calibrate;
 pub mod check;
 pub mod compare;
 pub mod demo;

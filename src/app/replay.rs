@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::adapters::recording::{self, Recording, RecordingError};
 use crate::domain::{Label, LabelOutcome, ReleaseOrder, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
@@ -16,7 +16,7 @@ use crate::guard::engine::{Effect, Input};
 use crate::guard::{Action, Decision, Engine, EngineSettings, Mode, Settlement};
 use crate::judge::Finding;
 
-use super::compare::{self, ModelArgument};
+use super::compare::{self, ModelArgument, Other};
 use super::figures::Figures;
 
 /// Replays past releases and prints how each would have been decided.
@@ -35,9 +35,11 @@ pub struct Args {
     #[arg(long)]
     pub model: Option<ModelArgument>,
     /// Also replay with another model's artifact, or `none`, and tell which
-    /// releases are decided differently; a table only.
-    #[arg(long)]
-    pub compare: Option<ModelArgument>,
+    /// releases are decided differently; a table only. A file that ends in
+    /// `.jsonl` is what an earlier run printed with `--format jsonl`, of another
+    /// version or other rules.
+    #[arg(long, value_name = "MODEL|none|FILE.jsonl")]
+    pub compare: Option<Other>,
 }
 
 /// How the results are printed.
@@ -50,7 +52,7 @@ pub enum Format {
 }
 
 /// How one past release was decided.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Replayed {
     /// The release's id.
     pub id: String,
@@ -65,7 +67,7 @@ pub struct Replayed {
     /// What could not be judged, and why.
     pub blind: Vec<String>,
     /// What became of the release; read after the verdict.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
     /// When the release began.
     #[serde(skip)]
@@ -114,18 +116,22 @@ pub fn run(args: &Args) -> ExitCode {
         Format::Table => write_table(&mut out, &results),
     };
     let written = written.and_then(|()| match &args.compare {
-        Some(ModelArgument(other)) if args.format == Format::Table => {
-            let names = [settings.judge.model.describe(), other.describe()];
-            let mut changed = settings.clone();
-            changed.judge.model = other.clone();
-            let (others, _) = replay_all(&args.paths, &changed, true);
+        Some(other) if args.format == Format::Table => {
             let good = |all: &[Result<Replayed, _>]| -> Vec<Replayed> {
                 all.iter().filter_map(|r| r.as_ref().ok().cloned()).collect()
             };
-            let (this, those) = (good(&results), good(&others));
+            let this = good(&results);
+            let (name, those) = match other {
+                Other::Model(model) => {
+                    let mut changed = settings.clone();
+                    changed.judge.model = model.clone();
+                    (model.describe(), good(&replay_all(&args.paths, &changed, true).0))
+                }
+                Other::Earlier { name, releases } => (name.clone(), compare::complete(releases, &this)),
+            };
             compare::write(
                 &mut out,
-                [&names[0], &names[1]],
+                [&settings.judge.model.describe(), &name],
                 &this.iter().collect::<Vec<_>>(),
                 &those.iter().collect::<Vec<_>>(),
             )
@@ -212,33 +218,71 @@ pub fn replay_folder(folder: &Path, settings: &EngineSettings) -> Result<Replaye
 pub fn replay(
     recording: &Recording,
     settings: &EngineSettings,
-    mut observe: impl FnMut(&Engine, &Effect),
+    observe: impl FnMut(&Engine, &Effect),
 ) -> Replayed {
     let order = &recording.order;
-    let mut settings = settings.clone();
-    settings.interval = scrape_interval(recording);
-    let (first, last) = recording.samples.span().unwrap_or((order.started_at, order.started_at));
-    settings.history = last.since(first) + Duration::from_secs(60);
-    // A recording ends when its watch ended: it is watched to its last sample.
-    settings.policy.watch_after_finish =
-        last.since(order.finished_at.unwrap_or(last)) + Duration::from_secs(1);
-    let mut run = Run { engine: Engine::new(settings), tally: Tally::default() };
+    let course = Course {
+        order,
+        span: recording.samples.span().unwrap_or((order.started_at, order.started_at)),
+        interval: scrape_interval(recording),
+        has_up: has_up(recording),
+    };
+    course.play(recording.scrapes(), settings, observe)
+}
 
-    let mut pending_order = Some(live_order(order));
-    let mut silence = SilenceFiller::new(recording, run.engine.window().step());
-    for scrape in recording.scrapes() {
-        let now = scrape.at;
-        if pending_order.as_ref().is_some_and(|o| now >= o.started_at) {
-            run.begin(pending_order.take(), &mut observe);
+/// Whether each scrape of a recording says that it succeeded.
+pub fn has_up(recording: &Recording) -> bool {
+    recording.samples.series().iter().any(|key| key.name() == "up")
+}
+
+/// A release and what is known of the scrapes around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Course<'a> {
+    /// The release.
+    pub order: &'a ReleaseOrder,
+    /// The first and the last scrape.
+    pub span: (Timestamp, Timestamp),
+    /// The usual time between two scrapes of one instance.
+    pub interval: Duration,
+    /// Whether failed scrapes are among the scrapes; otherwise an instance
+    /// that has none while others have is silent.
+    pub has_up: bool,
+}
+
+impl Course<'_> {
+    /// Plays scrapes in order of time through the engine.
+    pub fn play(
+        &self,
+        scrapes: impl Iterator<Item = Scrape>,
+        settings: &EngineSettings,
+        mut observe: impl FnMut(&Engine, &Effect),
+    ) -> Replayed {
+        let order = self.order;
+        let (first, last) = self.span;
+        let mut settings = settings.clone();
+        settings.interval = self.interval;
+        settings.history = last.since(first) + Duration::from_secs(60);
+        // A recording ends when its watch ended: it is watched to its last sample.
+        settings.policy.watch_after_finish =
+            last.since(order.finished_at.unwrap_or(last)) + Duration::from_secs(1);
+        let mut run = Run { engine: Engine::new(settings), tally: Tally::default() };
+
+        let mut pending_order = Some(live_order(order));
+        let mut silence = SilenceFiller::new(!self.has_up, run.engine.window().step());
+        for scrape in scrapes {
+            let now = scrape.at;
+            if pending_order.as_ref().is_some_and(|o| now >= o.started_at) {
+                run.begin(pending_order.take(), &mut observe);
+            }
+            for silent in silence.before(&scrape) {
+                run.input(silent.at, Input::Scrape(silent), &mut observe);
+            }
+            run.input(now, Input::Scrape(scrape), &mut observe);
         }
-        for silent in silence.before(&scrape) {
-            run.input(silent.at, Input::Scrape(silent), &mut observe);
-        }
-        run.input(now, Input::Scrape(scrape), &mut observe);
+        run.begin(pending_order.take(), &mut observe);
+        run.input(last + run.engine.window().step(), Input::Tick, &mut observe);
+        run.tally.finish(order)
     }
-    run.begin(pending_order.take(), &mut observe);
-    run.input(last + run.engine.window().step(), Input::Tick, &mut observe);
-    run.tally.finish(order)
 }
 
 struct Run {
@@ -367,8 +411,7 @@ struct SilenceFiller {
 }
 
 impl SilenceFiller {
-    fn new(recording: &Recording, step: Duration) -> Self {
-        let active = !recording.samples.series().iter().any(|key| key.name() == "up");
+    fn new(active: bool, step: Duration) -> Self {
         Self { active, step, last: std::collections::BTreeMap::new(), checked: Timestamp::default() }
     }
 

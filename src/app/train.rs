@@ -10,11 +10,12 @@ use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
+use crate::adapters::model_file::{self, ModelFileError};
 use crate::adapters::recording::{self, Recording, RecordingError};
 use crate::domain::LabelOutcome;
 use crate::guard::engine::Effect;
 use crate::guard::{EngineSettings, Mode};
-use crate::judge::model::{Artifact, ArtifactError, Model, ModelChoice, Thresholds};
+use crate::judge::model::{Model, ModelChoice, Thresholds};
 use crate::learn::{
     Confirm, Judged, Look, Outcomes, PastRelease, TrainError, TrainSettings, is_better, judge, probabilities,
     train,
@@ -31,7 +32,9 @@ pub struct Args {
     #[arg(long, required = true, num_args = 1..)]
     pub recordings: Vec<PathBuf>,
     /// Recordings that nothing is learned from, neither weights nor
-    /// thresholds: the last word on whether the model is better.
+    /// thresholds: the last word on whether the model is better. Each of
+    /// several folders is a set of its own, and the model must be better on
+    /// each.
     #[arg(long, num_args = 1..)]
     pub held_out: Vec<PathBuf>,
     /// Folder for the artifact, its card and the report.
@@ -70,8 +73,8 @@ enum Failure {
     Recording(#[from] RecordingError),
     #[error(transparent)]
     Train(#[from] TrainError),
-    #[error("the current model {} cannot be used", .file.display())]
-    Current { file: PathBuf, source: ArtifactError },
+    #[error("the current model cannot be used")]
+    Current(#[from] ModelFileError),
     #[error("cannot {doing} {}", .file.display())]
     File { doing: &'static str, file: PathBuf, source: std::io::Error },
     #[error("there are no labelled recordings below {}", .0.display())]
@@ -93,11 +96,12 @@ pub fn run(args: &Args) -> ExitCode {
 fn trained(args: &Args) -> Result<(), Failure> {
     let current = current(args)?;
     let releases = collect(&args.recordings, "looking at recordings")?;
-    let held_out = if args.held_out.is_empty() {
-        Vec::new()
-    } else {
-        collect(&args.held_out, "looking at held-out recordings")?
-    };
+    let sets = args
+        .held_out
+        .iter()
+        .map(|path| collect(std::slice::from_ref(path), "looking at held-out recordings"))
+        .collect::<Result<Vec<_>, _>>()?;
+    let held_out = sets.concat();
     let settings = settings(args);
     let bar = ProgressBar::new_spinner().with_message("fitting");
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
@@ -116,11 +120,12 @@ fn trained(args: &Args) -> Result<(), Failure> {
         current: current
             .model()
             .map(|m| Outcomes::of(judged_on, judge_all(judged_on, Some(m), settings.confirm).iter())),
-        ways: held_out_ways(&held_out, &model, settings.confirm),
-        held_out: !held_out.is_empty(),
+        sets: held_out_sets(&args.held_out, &sets, &model, settings.confirm),
     };
     let beaten = evaluation.current.as_ref().unwrap_or(&evaluation.without);
-    let better = is_better(&evaluation.with, beaten) && is_better(&evaluation.with, &evaluation.without);
+    let better = is_better(&evaluation.with, beaten)
+        && is_better(&evaluation.with, &evaluation.without)
+        && sets.iter().all(|set| beats(set, &model, current.model(), settings.confirm));
     let report = TrainReport {
         trained: &outcome,
         evaluation: &evaluation,
@@ -160,15 +165,10 @@ fn settings(args: &Args) -> TrainSettings {
 }
 
 fn current(args: &Args) -> Result<ModelChoice, Failure> {
-    let Some(file) = &args.current else { return Ok(ModelChoice::shipped()) };
-    let bytes = std::fs::read(file).map_err(|source| Failure::File {
-        doing: "read the model",
-        file: file.clone(),
-        source,
-    })?;
-    let artifact =
-        Artifact::read(&bytes).map_err(|source| Failure::Current { file: file.clone(), source })?;
-    Ok(ModelChoice::InForce(std::sync::Arc::new(Model::new(artifact))))
+    match &args.current {
+        Some(file) => Ok(model_file::read(file)?),
+        None => Ok(ModelChoice::shipped()),
+    }
 }
 
 fn judge_all(releases: &[PastRelease], model: Option<&Model>, confirm: Confirm) -> Vec<Judged> {
@@ -192,8 +192,33 @@ fn judge_with(
         .collect()
 }
 
-/// Veto and act measured apart.
-fn held_out_ways(releases: &[PastRelease], model: &Model, confirm: Confirm) -> Vec<(&'static str, Outcomes)> {
+/// Whether a model is better on a set than none and than the current one.
+fn beats(set: &[PastRelease], model: &Model, current: Option<&Model>, confirm: Confirm) -> bool {
+    let by = |model: Option<&Model>| Outcomes::of(set, judge_all(set, model, confirm).iter());
+    let with = by(Some(model));
+    is_better(&with, &by(None)) && current.is_none_or(|current| is_better(&with, &by(Some(current))))
+}
+
+/// Veto and act measured apart, on each held-out set, and on all together if
+/// there are several.
+fn held_out_sets(
+    paths: &[PathBuf],
+    sets: &[Vec<PastRelease>],
+    model: &Model,
+    confirm: Confirm,
+) -> Vec<(String, Vec<(&'static str, Outcomes)>)> {
+    let mut tables: Vec<_> = paths
+        .iter()
+        .zip(sets)
+        .map(|(path, set)| (path.display().to_string(), ways_on(set, model, confirm)))
+        .collect();
+    if sets.len() > 1 {
+        tables.push(("all of them".to_owned(), ways_on(&sets.concat(), model, confirm)));
+    }
+    tables
+}
+
+fn ways_on(releases: &[PastRelease], model: &Model, confirm: Confirm) -> Vec<(&'static str, Outcomes)> {
     let both = model.artifact().header.thresholds;
     [
         ("without a model", Thresholds::default()),
@@ -202,7 +227,6 @@ fn held_out_ways(releases: &[PastRelease], model: &Model, confirm: Confirm) -> V
         ("with the model", both),
     ]
     .into_iter()
-    .filter(|_| !releases.is_empty())
     .map(|(name, t)| (name, Outcomes::of(releases, judge_with(releases, Some(model), t, confirm).iter())))
     .collect()
 }

@@ -24,10 +24,8 @@ pub struct Evaluation {
     pub without: Outcomes,
     /// With the current one, if there is one.
     pub current: Option<Outcomes>,
-    /// On held-out recordings: what veto and act do apart.
-    pub ways: Vec<(&'static str, Outcomes)>,
-    /// Whether these are held-out recordings, or the folds of the training's.
-    pub held_out: bool,
+    /// For each held-out set and all together: what veto and act do apart.
+    pub sets: Vec<(String, Vec<(&'static str, Outcomes)>)>,
 }
 
 /// Everything that is told.
@@ -77,20 +75,14 @@ impl TrainReport<'_> {
         self.trained.artifact.header.thresholds
     }
 
-    fn tables(&self) -> Vec<(&'static str, &[(&'static str, Outcomes)])> {
-        let mut tables = vec![
-            ("Cross validation: applications that were not learned from", self.trained.ways.as_slice()),
-            (
-                "Cross validation: applications and fault kinds that were not learned from",
-                self.trained.unseen_kinds.as_slice(),
-            ),
-        ];
-        if self.evaluation.held_out {
-            tables.push((
-                "Held-out recordings: neither weights nor thresholds were chosen by them",
-                self.evaluation.ways.as_slice(),
-            ));
-        }
+    fn tables(&self) -> Vec<(String, &[(&'static str, Outcomes)])> {
+        let folds = "Cross validation: applications that were not learned from".to_owned();
+        let unseen = "Cross validation: applications and fault kinds that were not learned from".to_owned();
+        let mut tables =
+            vec![(folds, self.trained.ways.as_slice()), (unseen, self.trained.unseen_kinds.as_slice())];
+        tables.extend(self.evaluation.sets.iter().map(|(name, ways)| {
+            (format!("Held out, {name}: neither weights nor thresholds were chosen by them"), ways.as_slice())
+        }));
         tables
     }
 

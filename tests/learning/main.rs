@@ -8,3 +8,4 @@
 mod judges;
 
 mod comparison;
+mod feedback;
