@@ -7,5 +7,6 @@
 #[path = "../../benches/detection_table/judges/mod.rs"]
 mod judges;
 
+mod calibrate;
 mod comparison;
 mod feedback;
