@@ -85,19 +85,17 @@ fn cause_of(artifact: &Artifact, release: &str) -> Option<String> {
     causes.remove(0)
 }
 
-/// The cases that are shown with the last suspicious look at a release.
-fn shown(artifact: &Artifact, release: &str) -> Vec<SimilarCase> {
+/// The nearest case that is shown at any look at a release.
+fn nearest(artifact: &Artifact, release: &str) -> Option<SimilarCase> {
     let mut settings = settings();
     settings.judge.model = ModelChoice::InForce(Arc::new(Model::new(artifact.clone())));
-    let mut similar = Vec::new();
+    let mut shown: Vec<SimilarCase> = Vec::new();
     replay(&Recording::read(&shipped(release)).unwrap(), &settings, |_, effect| {
-        if let Effect::Judged(verdict) = effect
-            && !verdict.similar.is_empty()
-        {
-            similar = verdict.similar.clone();
+        if let Effect::Judged(verdict) = effect {
+            shown.extend(verdict.similar.first().cloned());
         }
     });
-    similar
+    shown.into_iter().min_by(|a, b| a.distance.total_cmp(&b.distance))
 }
 
 #[test]
@@ -118,7 +116,7 @@ fn a_false_alarm_and_a_missed_fault_change_the_library_and_the_cases_that_are_sh
     assert_eq!(cause_of(&before, "shop-business"), None);
     assert_eq!(cause_of(&after, "shop-business").as_deref(), Some("orders stand still"));
 
-    let nearest = |artifact, release| shown(artifact, release).first().map(|case| case.cause.clone());
+    let nearest = |artifact, release| nearest(artifact, release).map(|case| case.cause);
     assert_eq!(nearest(&before, "shop-latency"), Some(Some("latency".to_owned())));
     assert_eq!(nearest(&after, "shop-latency"), Some(None));
     assert_eq!(nearest(&before, "shop-business"), Some(None));
