@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "web/hostile.rs"]
+mod hostile;
+
 use std::path::Path;
 use std::process::Command as Process;
 use std::sync::{Arc, Mutex};
@@ -10,8 +13,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use release_guardian::adapters::guardian::*;
+use release_guardian::adapters::notify::links::{Claim, LinkSigner};
+use release_guardian::adapters::notify::outbox::MemoryOutbox;
+use release_guardian::adapters::notify::pages::{Desk, DeskError, LinkPages, routes as link_routes};
 use release_guardian::adapters::web::{Access, Credential, Web, serve};
 use release_guardian::config::Role;
+use release_guardian::config::notify::Language;
 use release_guardian::domain::*;
 use release_guardian::guard::engine::{OperatorOrder, Phase};
 use release_guardian::guard::{Action, Command, CommandKind, Decider, Decision, Mode, Settlement};
@@ -385,6 +392,27 @@ impl Interface for Stand {
     }
 }
 
+/// What links do, remembered with all else.
+struct StandDesk(Arc<Stand>);
+
+#[async_trait]
+impl Desk for StandDesk {
+    async fn act(&self, claim: &Claim, who: &str, _: Option<&str>) -> Result<(), DeskError> {
+        self.0.tell(&Caller::new(who), format!("link {}", claim.action.word()));
+        Ok(())
+    }
+}
+
+fn now() -> Timestamp {
+    release_guardian::adapters::clock::now()
+}
+
+fn signer() -> LinkSigner {
+    let url = "https://guardian.example.com/".parse().unwrap();
+    let secret = "a secret of links that is long enough".into();
+    LinkSigner::new(vec![secret], &url, Duration::from_secs(3600)).unwrap().unwrap()
+}
+
 struct Site {
     stand: Arc<Stand>,
     base: String,
@@ -401,7 +429,15 @@ async fn site(anonymous: Option<Role>) -> Site {
         secret: format!("{}-secret", role.word()).into(),
     });
     let guardian: Guardian = stand.clone();
-    let router = Web::new(guardian, Access::new(credentials.into(), anonymous), false).router();
+    let links = link_routes(LinkPages {
+        signer: signer(),
+        outbox: Arc::new(MemoryOutbox::default()),
+        desk: Arc::new(StandDesk(stand.clone())),
+        clock: Arc::new(now),
+        language: Language::English,
+    });
+    let web = Web::new(guardian, Access::new(credentials.into(), anonymous), false);
+    let router = web.router_with(links);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(serve(listener, router, std::future::pending()));
@@ -466,7 +502,8 @@ async fn a_bad_request_is_told_what_is_wrong_and_where() {
     let answer =
         site.call(Method::POST, "/api/v1/releases", "pipeline").header("Content-Type", "application/json");
     assert_eq!(answer.body(huge).send().await.unwrap().status(), 413);
-    assert!(site.stand.told().is_empty());
+    let told = site.stand.told();
+    assert!(told.iter().all(|line| line.contains(" AUDIT refused with ")), "{told:?}");
 }
 
 #[tokio::test]

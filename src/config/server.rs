@@ -17,6 +17,9 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Its address as people and other systems reach it, for links.
     pub public_url: Url,
+    /// Names besides that of `public_url` under which callers without a token
+    /// reach it.
+    pub allowed_hosts: Vec<String>,
     /// Who may do what.
     pub tokens: Vec<Token>,
     /// The role of a request without a token; none: it is refused.
@@ -121,6 +124,7 @@ pub(super) fn read_server(root: &Section<'_>) -> Server {
         return Server {
             listen: LISTEN_DEFAULT,
             public_url: url_of(LISTEN_DEFAULT),
+            allowed_hosts: Vec::new(),
             tokens: Vec::new(),
             anonymous: Some(Role::Admin),
         };
@@ -136,6 +140,7 @@ pub(super) fn read_server(root: &Section<'_>) -> Server {
         "write it as people reach it: \"https://guardian.example.com/\"",
         parse_url,
     );
+    let allowed_hosts = read_hosts(&section);
     let tokens = read_tokens(&section);
     let words: Vec<(&str, Option<Role>)> =
         std::iter::once(("none", None)).chain(ROLES.map(|(word, role)| (word, Some(role)))).collect();
@@ -152,6 +157,7 @@ pub(super) fn read_server(root: &Section<'_>) -> Server {
     Server {
         listen,
         public_url: public_url.map_or_else(|| url_of(listen), |url| url.into_inner()),
+        allowed_hosts,
         tokens,
         anonymous,
     }
@@ -161,6 +167,20 @@ fn url_of(listen: SocketAddr) -> Url {
     let text = format!("http://{listen}/");
     // An address with a port is always a host and port of a URL.
     Url::parse(&text).unwrap_or_else(|error| unreachable!("{text} is a URL: {error}"))
+}
+
+fn read_hosts(section: &Section<'_>) -> Vec<String> {
+    let hosts = section.texts("allowed_hosts").unwrap_or_default().into_iter().filter_map(|host| {
+        let name = host.get_ref();
+        let usable = matches!(url::Host::parse(name), Ok(url::Host::Domain(read)) if read == name.to_ascii_lowercase());
+        if !usable {
+            let help = "write the name alone, without scheme and port: \"guardian.example.com\"; addresses are \
+                        always allowed";
+            section.problem(host.span(), format!("{name:?} is not the name of a host"), help);
+        }
+        usable.then(|| host.into_inner())
+    });
+    hosts.collect()
 }
 
 fn read_tokens(section: &Section<'_>) -> Vec<Token> {

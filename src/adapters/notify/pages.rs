@@ -154,6 +154,9 @@ async fn act(
         Ok(claim) => claim,
         Err(refused) => return refusal(language, refused),
     };
+    if !body.is_empty() && !is_form(&headers) {
+        return no_form(language);
+    }
     let (name, comment) = form(&body);
     let who = match name {
         Some(name) => format!("{name} (by a link)"),
@@ -181,6 +184,19 @@ async fn act(
             result(status, language, Outcome::Failed(&error.to_string()))
         }
     }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    kind.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+fn no_form(language: Language) -> Response {
+    let text = match language {
+        Language::English => "What was sent is not the form of this page. Nothing was done.",
+        Language::SimplifiedChinese => "提交的内容不是本页面的表单，未执行任何操作。",
+    };
+    page(StatusCode::UNSUPPORTED_MEDIA_TYPE, language, &html! { p { (text) } })
 }
 
 /// Name and comment of the form, bounded and in plain characters.

@@ -47,6 +47,9 @@ pub struct Credential {
 pub struct Access {
     credentials: Vec<Credential>,
     anonymous: Option<Role>,
+    /// Names under which the interface is reached, besides addresses and
+    /// `localhost`.
+    hosts: Vec<String>,
     /// Signs the forms of this run.
     key: [u8; 32],
 }
@@ -54,7 +57,40 @@ pub struct Access {
 impl Access {
     /// `anonymous`: the role of a request without a token, or none.
     pub fn new(credentials: Vec<Credential>, anonymous: Option<Role>) -> Self {
-        Self { credentials, anonymous, key: rand::random() }
+        Self { credentials, anonymous, hosts: Vec::new(), key: rand::random() }
+    }
+
+    /// Names under which callers without a token of their own may reach the
+    /// interface. Without any it is reached by addresses and as `localhost`.
+    #[must_use]
+    pub fn reached_as(mut self, hosts: impl IntoIterator<Item = String>) -> Self {
+        self.hosts.extend(hosts);
+        self
+    }
+
+    /// Whether the request was meant for us. A page of another site can have
+    /// its own name resolved to our address, and a browser then takes it for
+    /// that site's: such a request names a host that is not ours. Addresses
+    /// cannot be turned so.
+    pub(super) fn is_for_us(&self, headers: &HeaderMap) -> bool {
+        let mut named = headers.get_all(header::HOST).iter();
+        let (Some(host), None) = (named.next().and_then(|host| host.to_str().ok()), named.next()) else {
+            return false;
+        };
+        // A host and a port only, with nothing before or behind them.
+        if host.contains(['@', '/', '\\', '?', '#']) {
+            return false;
+        }
+        let Ok(url) = url::Url::parse(&format!("http://{host}/")) else { return false };
+        match url.host() {
+            Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => true,
+            Some(url::Host::Domain(name)) => {
+                let name = name.trim_end_matches('.');
+                name.eq_ignore_ascii_case("localhost")
+                    || self.hosts.iter().any(|h| name.eq_ignore_ascii_case(h))
+            }
+            None => false,
+        }
     }
 
     /// Every token is compared, each in constant time and by its hash, so that
@@ -158,6 +194,14 @@ pub(super) fn cookie_value(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(token)
 }
 
+/// A request that another name brought here.
+pub(super) fn misdirected() -> Problem {
+    Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", "not this host").detail(
+        "the Host of the request is none of the guardian's names: use its address or the host of \
+         server.public_url, add the name to server.allowed_hosts, or send a token",
+    )
+}
+
 fn unauthorized(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "who are you?").detail(detail)
 }
@@ -186,6 +230,11 @@ impl Web {
                     "the token is not known; send `Authorization: Bearer TOKEN` with one of the settings",
                 )),
             };
+        }
+        // A token of the caller's own proves that a program means us; all else
+        // a browser does for whoever owns the name that it was given.
+        if !self.access.is_for_us(headers) {
+            return Err(misdirected());
         }
         // A cookie of a token that was taken away is as good as none.
         if let Some(c) = cookie(headers).as_deref().and_then(|token| self.access.find(token)) {
@@ -262,6 +311,13 @@ impl Web {
         }
     }
 
+    /// As [`Self::audit_refusal`], for what a caller sent: nobody reads the
+    /// answers that programs get.
+    pub(super) async fn refused(&self, who: &Who, about: Option<&ReleaseKey>, problem: Problem) -> Problem {
+        self.audit_refusal(&who.name, about, &problem).await;
+        problem
+    }
+
     /// One line in the audit; of a flood only the first and then one a second.
     pub(super) async fn audit_refusal(&self, who: &str, about: Option<&ReleaseKey>, problem: &Problem) {
         let written = {
@@ -335,6 +391,41 @@ mod tests {
         assert!(!buckets.spend("a", at(1000), 1.0, 3.0));
         // A clock that is set back gives nothing and takes nothing.
         assert!(!buckets.spend("a", at(500), 1.0, 3.0));
+    }
+
+    #[test]
+    fn a_request_is_for_us_if_it_names_an_address_or_one_of_our_names() {
+        let access = Access::new(Vec::new(), None).reached_as(["guardian.example".to_owned()]);
+        let names = |hosts: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(header::HOST, host.parse().unwrap());
+            }
+            access.is_for_us(&headers)
+        };
+        for host in [
+            "127.0.0.1:8750",
+            "10.1.2.3",
+            "[::1]:8750",
+            "localhost",
+            "LOCALHOST:8750",
+            "guardian.example:8750",
+            "Guardian.Example.",
+        ] {
+            assert!(names(&[host]), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "guardian.example.evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:8750",
+            "evil.example@127.0.0.1",
+            "x/y",
+            "",
+        ] {
+            assert!(!names(&[host]), "{host}");
+        }
+        assert!(!names(&[]) && !names(&["localhost", "evil.example"]));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::domain::{
 use crate::guard::engine::OperatorOrder;
 
 use super::Web;
-use super::access::{Need, caller};
+use super::access::{Need, Who, caller};
 use super::problem::Problem;
 
 /// The interface's own description.
@@ -52,6 +52,20 @@ pub(super) fn release_key((application, id): (String, String)) -> Result<Release
         ApplicationName::new(application).map_err(|e| Problem::invalid("application", e.to_string()))?;
     let id = ReleaseId::new(id).map_err(|e| Problem::invalid("id", e.to_string()))?;
     Ok(ReleaseKey { application, id })
+}
+
+/// A body of JSON. One that cannot be taken leaves a line in the audit.
+async fn sent<T: DeserializeOwned>(
+    web: &Web,
+    who: &Who,
+    about: Option<&ReleaseKey>,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Problem> {
+    match read(headers, body) {
+        Ok(read) => Ok(read),
+        Err(problem) => Err(web.refused(who, about, problem).await),
+    }
 }
 
 /// A body of JSON, or what is wrong with it and where.
@@ -149,7 +163,7 @@ async fn begin(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let who = web.admit(&method, &headers, Need::Course, None).await?;
-    let body: OrderBody = read(&headers, body)?;
+    let body: OrderBody = sent(&web, &who, None, &headers, body).await?;
     let emergency = body.emergency;
     let begun = web.guardian.begin(caller(&who, &headers)?, body.order(clock::now())?, emergency).await?;
     let location = format!("/api/v1{}", super::pages::release_path(&begun.release));
@@ -203,7 +217,7 @@ async fn batch(
 ) -> Result<Json<Taken>, Problem> {
     let key = release_key(path)?;
     let who = web.admit(&method, &headers, Need::Course, Some(&key)).await?;
-    let body: BatchBody = read(&headers, body)?;
+    let body: BatchBody = sent(&web, &who, Some(&key), &headers, body).await?;
     let batch = Batch {
         started_at: body.started_at.unwrap_or_else(clock::now),
         instances: body.instances,
@@ -276,7 +290,7 @@ async fn feedback(
 ) -> Result<Json<Taken>, Problem> {
     let key = release_key(path)?;
     let who = web.admit(&method, &headers, Need::Operate, Some(&key)).await?;
-    let body: FeedbackBody = read(&headers, body)?;
+    let body: FeedbackBody = sent(&web, &who, Some(&key), &headers, body).await?;
     let word = Word { kind: body.kind, onset: body.onset, comment: body.comment };
     Ok(Json(web.guardian.feedback(caller(&who, &headers)?, key, word).await?))
 }
@@ -337,6 +351,6 @@ async fn set_halt(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let who = web.admit(&method, &headers, Need::Operate, None).await?;
-    let body: HaltBody = read(&headers, body)?;
+    let body: HaltBody = sent(&web, &who, None, &headers, body).await?;
     Ok(Json(web.guardian.set_halt(caller(&who, &headers)?, body.on, body.reason).await?).into_response())
 }

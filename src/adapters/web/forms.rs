@@ -16,7 +16,7 @@ use crate::adapters::guardian::{Caller, Word};
 use crate::domain::{FeedbackKind, ReleaseKey, Timestamp};
 
 use super::Web;
-use super::access::{COOKIE, Need, Who, cookie_value, is_foreign};
+use super::access::{COOKIE, Need, Who, cookie_value, is_foreign, misdirected};
 use super::api::{bytes, operator_order, release_key};
 use super::pages::{frame, problem_page, release_path};
 use super::problem::Problem;
@@ -32,7 +32,15 @@ pub(super) fn routes() -> Router<Web> {
 
 type Form = HashMap<String, String>;
 
-fn form(body: Result<Bytes, BytesRejection>) -> Result<Form, Problem> {
+fn form(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Form, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "wrong content type");
+        return Err(
+            problem.detail(format!("{essence:?} is not read here: this is what a page's form sends to"))
+        );
+    }
     let body = bytes(body)?;
     Ok(url::form_urlencoded::parse(&body).into_owned().take(32).collect())
 }
@@ -49,12 +57,14 @@ async fn admitted(
     about: Option<&ReleaseKey>,
 ) -> Result<(Who, Form), Problem> {
     let who = web.admit(&Method::POST, headers, Need::Operate, about).await?;
-    let form = form(body)?;
+    let form = match form(headers, body) {
+        Ok(form) => form,
+        Err(problem) => return Err(web.refused(&who, about, problem).await),
+    };
     if !web.access.is_form_key(&who.name, form.get("key").map_or("", String::as_str)) {
         let detail = "the page is old or not ours; load it again and repeat";
         let problem = Problem::new(StatusCode::FORBIDDEN, "forbidden", "not allowed").detail(detail);
-        web.audit_refusal(&who.name, about, &problem).await;
-        return Err(problem);
+        return Err(web.refused(&who, about, problem).await);
     }
     Ok((who, form))
 }
@@ -167,10 +177,16 @@ fn login_form(status: StatusCode, next: &str, trouble: Option<&str>) -> Response
 }
 
 async fn login(State(web): State<Web>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    let form = match form(body) {
+    if !web.access.is_for_us(&headers) {
+        return refused_page(&web, misdirected()).await;
+    }
+    let form = match form(&headers, body) {
         Ok(form) if !is_foreign(&headers) => form,
-        Ok(_) => return login_form(StatusCode::FORBIDDEN, "/", Some("Another site's page sent this.")),
-        Err(problem) => return problem_page(&problem),
+        Ok(_) => {
+            web.audit_refusal("unknown", None, &foreign()).await;
+            return login_form(StatusCode::FORBIDDEN, "/", Some("Another site's page sent this."));
+        }
+        Err(problem) => return refused_page(&web, problem).await,
     };
     let next = own_address(form.get("next").map(String::as_str)).to_owned();
     let token = field(&form, "token").unwrap_or_default();
@@ -185,8 +201,22 @@ async fn login(State(web): State<Web>, headers: HeaderMap, body: Result<Bytes, B
     with_cookie(&web, &cookie_value(token), 12 * 3600, &next)
 }
 
+/// A page for somebody who did not say who they are, and a line in the audit.
+async fn refused_page(web: &Web, problem: Problem) -> Response {
+    web.audit_refusal("unknown", None, &problem).await;
+    problem_page(&problem)
+}
+
+fn foreign() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", "not allowed").detail("another site's page sent this")
+}
+
 async fn logout(State(web): State<Web>, headers: HeaderMap) -> Response {
+    if !web.access.is_for_us(&headers) {
+        return refused_page(&web, misdirected()).await;
+    }
     if is_foreign(&headers) {
+        web.audit_refusal("unknown", None, &foreign()).await;
         return login_form(StatusCode::FORBIDDEN, "/", Some("Another site's page sent this."));
     }
     with_cookie(&web, "", 0, "/login")

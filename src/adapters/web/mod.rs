@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -66,6 +66,15 @@ impl Web {
         }
     }
 
+    /// All routes, and those behind links in messages: what is refused there
+    /// leaves a line in the audit as well.
+    pub fn router_with(self, links: Router) -> Router {
+        let links = links
+            .layer(from_fn_with_state(self.clone(), audited))
+            .layer(from_fn_with_state(self.clone(), bounded));
+        self.router().merge(links)
+    }
+
     /// All routes: interface, pages, health.
     pub fn router(self) -> Router {
         let limited = api::routes()
@@ -97,6 +106,26 @@ async fn bounded(State(web): State<Web>, request: Request, next: Next) -> Respon
         Ok(response) => response,
         Err(_) => Problem::overloaded("the answer took too long").into_response(),
     }
+}
+
+/// Writes into the audit that a link could not be used: forged, expired, used
+/// before, or with a form that is no form. Opening one changes nothing.
+async fn audited(State(web): State<Web>, request: Request, next: Next) -> Response {
+    let opened = matches!(*request.method(), Method::GET | Method::HEAD);
+    let response = next.run(request).await;
+    let status = response.status();
+    if !opened && status.is_client_error() && status != StatusCode::METHOD_NOT_ALLOWED {
+        let why = match status {
+            StatusCode::FORBIDDEN => "its signature is not ours",
+            StatusCode::GONE => "it has expired",
+            StatusCode::CONFLICT => "it was used before, or cannot be done now",
+            StatusCode::PAYLOAD_TOO_LARGE => "the form is too long",
+            _ => "what was sent is no form",
+        };
+        let problem = Problem::new(status, "link", "a link in a message was refused").detail(why);
+        web.audit_refusal("somebody with a link", None, &problem).await;
+    }
+    response
 }
 
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
@@ -133,15 +162,13 @@ async fn metrics(State(web): State<Web>) -> Response {
     ([(header::CONTENT_TYPE, kind)], web.guardian.metrics()).into_response()
 }
 
-async fn not_found(request: Request) -> Problem {
+// The address is not repeated: it may hold a token.
+async fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here")
-        .detail(format!("{} is no address of the interface; see /api/v1/openapi.json", request.uri().path()))
+        .detail("this is no address of the interface; see /api/v1/openapi.json")
 }
 
-async fn wrong_method(request: Request) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "wrong method").detail(format!(
-        "{} does not take {}; see /api/v1/openapi.json",
-        request.uri().path(),
-        request.method()
-    ))
+async fn wrong_method(method: Method) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "wrong method")
+        .detail(format!("this address does not take {method}; see /api/v1/openapi.json"))
 }

@@ -27,7 +27,9 @@ pub(super) fn access(server: &Server, environment: &Environment) -> Result<Acces
             })
         })
         .collect::<Result<Vec<_>, SecretError>>()?;
-    Ok(Access::new(credentials, server.anonymous))
+    let public = server.public_url.domain().map(str::to_owned);
+    let hosts = server.allowed_hosts.iter().cloned().chain(public);
+    Ok(Access::new(credentials, server.anonymous).reached_as(hosts))
 }
 
 /// Serves the interface until `stopped` says so.
@@ -45,7 +47,7 @@ pub(super) async fn interface(
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let router = match links {
-        Some(links) => web.router().merge(links),
+        Some(links) => web.router_with(links),
         None => web.router(),
     };
     serve(listener, router, stop).await
