@@ -79,6 +79,7 @@ struct State {
     bad: f64,
     bad_ratio: f64,
     hangs: bool,
+    tells_more: bool,
 }
 
 const REQUESTS_PER_SECOND: f64 = 200.0;
@@ -86,7 +87,14 @@ const REQUESTS_PER_SECOND: f64 = 200.0;
 impl Target {
     pub fn start() -> Self {
         let now = Instant::now();
-        let state = State { since: now, good: 10_000.0, bad: 10.0, bad_ratio: 0.001, hangs: false };
+        let state = State {
+            since: now,
+            good: 10_000.0,
+            bad: 10.0,
+            bad_ratio: 0.001,
+            hangs: false,
+            tells_more: false,
+        };
         let state = Arc::new(Mutex::new(state));
         let shown = state.clone();
         let address = serve(move |_| {
@@ -100,6 +108,7 @@ impl Target {
             state.bad += requests * state.bad_ratio;
             state.good += requests * (1.0 - state.bad_ratio);
             let (good, bad) = (state.good.floor(), state.bad.floor());
+            let more = if state.tells_more { more(good, bad) } else { String::new() };
             Some((
                 200,
                 format!(
@@ -107,7 +116,7 @@ impl Target {
                      http_requests_total{{code=\"200\"}} {good}\n\
                      http_requests_total{{code=\"500\"}} {bad}\n\
                      # TYPE process_start_time_seconds gauge\n\
-                     process_start_time_seconds 1700000000\n"
+                     process_start_time_seconds 1700000000\n{more}"
                 ),
             ))
         });
@@ -122,9 +131,30 @@ impl Target {
         self.state.lock().unwrap().bad_ratio = ratio;
     }
 
+    /// From now on its page shows latency, logs and orders as well.
+    #[allow(dead_code, reason = "the tests of messages share this file")]
+    pub fn tell_more(&self) {
+        self.state.lock().unwrap().tells_more = true;
+    }
+
     pub fn hang(&self) {
         self.state.lock().unwrap().hangs = true;
     }
+}
+
+/// A failed request takes two seconds, leaves a line in the log and no order.
+fn more(good: f64, bad: f64) -> String {
+    let (sum, count) = (good * 0.05 + bad * 2.0, good + bad);
+    let orders = (good / 10.0).floor();
+    format!(
+        "# TYPE http_request_duration_seconds summary\n\
+         http_request_duration_seconds_sum {sum}\n\
+         http_request_duration_seconds_count {count}\n\
+         # TYPE log_messages_total counter\n\
+         log_messages_total{{level=\"error\"}} {bad}\n\
+         # TYPE orders_created_total counter\n\
+         orders_created_total {orders}\n"
+    )
 }
 
 /// A release system: remembers every command, and how it shall answer.
