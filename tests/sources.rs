@@ -117,13 +117,15 @@ async fn a_good_page_is_read_and_gzip_is_unpacked() {
     let plain =
         scrape_page(answer("200 OK", "content-type: text/plain; version=0.0.4\r\n", text), &source()).await;
     assert_eq!(plain.outcome, ScrapeOutcome::Complete);
-    assert_eq!(plain.samples[0].series.to_string(), "requests_total{code=\"200\"}");
+    let told = format!("target_info{{instance=\"{}\"}}", plain.instance);
+    assert_eq!(plain.samples[0].series.to_string(), told, "what the target's list says of it");
+    assert_eq!(plain.samples[1].series.to_string(), "requests_total{code=\"200\"}");
     assert_eq!(plain.families.len(), 1);
     // printf 'x 7\n' | gzip -n
     let packed = [31, 139, 8, 0, 0, 0, 0, 0, 0, 3, 171, 80, 48, 231, 2, 0, 165, 88, 80, 199, 4, 0, 0, 0];
     let unpacked = scrape_page(answer("200 OK", "content-encoding: gzip\r\n", &packed), &source()).await;
     match unpacked.outcome {
-        ScrapeOutcome::Complete => assert_eq!(unpacked.samples[0].value, 7.0),
+        ScrapeOutcome::Complete => assert_eq!(unpacked.samples[1].value, 7.0),
         other => panic!("{other:?}"),
     }
 }
@@ -303,6 +305,8 @@ async fn a_real_prometheus_is_followed_recorded_and_told_apart_from_its_targets(
     assert!(scrapes.windows(2).all(|pair| pair[0].at < pair[1].at), "each scrape comes once, in order");
     let series: Vec<String> = scrapes[0].samples.iter().map(|sample| sample.series.to_string()).collect();
     assert!(series.contains(&"requests_total{code=\"200\"}".to_owned()), "{series:?}");
+    let told = format!("target_info{{instance=\"{target}\",job=\"shop\",rack=\"r7\"}}");
+    assert!(series.contains(&told), "the server's labels of the target: {series:?}");
     assert_eq!(scrapes[0].instance.as_str(), target);
 
     // The target fails while the server is well: the instance is down.

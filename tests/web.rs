@@ -190,6 +190,7 @@ fn detail() -> ReleaseDetail {
                 weight: None,
             }],
             reference: instances(&["10.0.0.3:8080", "10.0.0.4:8080"]),
+            groups: None,
             metrics: vec![],
             alerts: vec![],
             other: std::collections::BTreeMap::new(),
@@ -429,13 +430,14 @@ async fn site(anonymous: Option<Role>) -> Site {
         secret: format!("{}-secret", role.word()).into(),
     });
     let guardian: Guardian = stand.clone();
-    let links = link_routes(LinkPages {
+    let links = LinkPages {
         signer: signer(),
         outbox: Arc::new(MemoryOutbox::default()),
         desk: Arc::new(StandDesk(stand.clone())),
         clock: Arc::new(now),
         language: Language::English,
-    });
+    };
+    let links = link_routes(tokio::sync::watch::channel(Some(std::sync::Arc::new(links))).1);
     let web = Web::new(guardian, Access::new(credentials.into(), anonymous), false);
     let router = web.router_with(links);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use url::Url;
 
 use crate::config::{HttpClient, ScrapeSource, Surroundings};
-use crate::domain::{InstanceId, Scrape, ScrapeFailure, ScrapeOutcome};
+use crate::domain::{InstanceId, Sample, Scrape, ScrapeFailure, ScrapeOutcome, target_info};
 use crate::signal::exposition::{Dialect, Limits, Page, Reader};
 
 use super::clock;
@@ -60,6 +60,8 @@ impl Connection {
 /// Scrapes one target again and again, and remembers its series.
 pub struct Scraper {
     target: Arc<Target>,
+    /// What the target's list says of it, in every scrape.
+    info: Sample,
     connection: Connection,
     timeout: Duration,
     body_limit_bytes: u64,
@@ -70,7 +72,9 @@ impl Scraper {
     /// A scraper of `target` within the limits of its source.
     pub fn new(target: Arc<Target>, connection: Connection, source: &ScrapeSource) -> Self {
         let limits = Limits { samples: source.series_limit as usize, ..Limits::default() };
+        let labels = target.labels.iter().map(|(label, value)| (label.as_str(), value.as_str()));
         Self {
+            info: target_info(labels),
             target,
             connection,
             timeout: source.timeout,
@@ -94,14 +98,15 @@ impl Scraper {
         match read {
             Ok(page) => {
                 let outcome = page.outcome();
-                let Page { samples, families, .. } = page;
+                let Page { mut samples, families, .. } = page;
+                samples.insert(0, self.info.clone());
                 Scrape { instance, at, outcome, samples, families }
             }
             Err(failure) => Scrape {
                 instance,
                 at,
                 outcome: ScrapeOutcome::Failed(failure),
-                samples: Vec::new(),
+                samples: vec![self.info.clone()],
                 families: Arc::new([]),
             },
         }

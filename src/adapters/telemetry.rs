@@ -1,5 +1,6 @@
 //! The guardian's own metrics, all declared here, and the set-up of its log.
 
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -253,7 +254,11 @@ pub enum LogStyle {
 pub fn set_up_log(style: LogStyle, directives: &str) {
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
-    let text = || tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // Colours are for people who look at a terminal; a file keeps the codes.
+    let colours = std::io::stderr().is_terminal();
+    let text = || {
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours)
+    };
     // A second call, as in tests, changes nothing.
     let _ = match style {
         LogStyle::Text => registry.with(text()).try_init(),

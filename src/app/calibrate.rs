@@ -416,6 +416,7 @@ impl Film<'_> {
                 weight: None,
             }],
             reference: pseudo.reference.clone(),
+            groups: None,
             metrics: self.metrics.clone(),
             alerts: Vec::new(),
             other: BTreeMap::new(),

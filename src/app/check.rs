@@ -14,6 +14,7 @@ use crate::config::{
 };
 use crate::guard::policy::{RuleMode, WhenBlind};
 use crate::guard::{EngineSettings, Mode};
+use crate::signal::AddedValue;
 
 use super::probe::probe;
 
@@ -198,17 +199,32 @@ fn write_application(out: &mut String, application: &Application) -> std::fmt::R
     writeln!(out, "application {}: {select} of {sources}", application.name)?;
     match &application.groups {
         GroupBy::Instances => writeln!(out, "  groups    instances, as the release names them")?,
-        GroupBy::Labels { release, reference, .. } => {
+        GroupBy::Labels(crate::domain::GroupSelectors { release, reference, .. }) => {
             writeln!(out, "  groups    release {release}, reference {reference}")?;
         }
     }
     writeln!(out, "  policy    {}", policy_in_words(&application.engine))?;
     writeln!(out, "  rules     {}", rules_in_words(&application.engine))?;
-    for signal in &application.engine.signals {
+    for signal in &application.engine.signals.added {
+        writeln!(out, "  signal    {} is added: {}", signal.name, added_in_words(&signal.value))?;
+    }
+    for signal in &application.engine.signals.overrides {
         let what = if signal.mute { "not judged" } else { "as settings say" };
         writeln!(out, "  signal    {} {what}", signal.metric)?;
     }
     writeln!(out, "  commands  {}", commands_in_words(application.release_system.as_ref()))
+}
+
+fn added_in_words(value: &AddedValue) -> String {
+    match value {
+        AddedValue::Ratio { bad, all } => format!("{bad} over {all}"),
+        AddedValue::Rate { events } => format!("{events} a second"),
+        AddedValue::Level { of, mean: true } => format!("the mean of {of}"),
+        AddedValue::Level { of, mean: false } => format!("the sum of {of}"),
+        AddedValue::Histogram { of, quantile } => {
+            format!("the share of {of} beyond its former {quantile} quantile")
+        }
+    }
 }
 
 fn policy_in_words(engine: &EngineSettings) -> String {

@@ -277,7 +277,7 @@ fn prometheus_source(args: &Args, url: &Url) -> Source {
 }
 
 /// The overrides that settings have for an application's signals.
-fn overrides(settings: Option<&Settings>, name: &str) -> Vec<crate::signal::SignalOverride> {
+fn overrides(settings: Option<&Settings>, name: &str) -> crate::signal::SignalSettings {
     let configured =
         settings.and_then(|settings| settings.applications.iter().find(|a| a.name.as_str() == name));
     configured.map(|application| application.engine.signals.clone()).unwrap_or_default()

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,8 +12,8 @@ use crate::adapters::guardian::{EventKind, Guardian, GuardianError};
 use crate::adapters::notify::links::{LinkSigner, WeakSecret};
 use crate::adapters::notify::message::{About, Message};
 use crate::adapters::notify::outbox::{Outbox, OutboxError};
-use crate::adapters::notify::pages::{GuardianDesk, LinkPages, routes};
-use crate::adapters::notify::{self, ChannelProblem, Clock, Notifier, Parts, Running};
+use crate::adapters::notify::pages::{GuardianDesk, LinkPages};
+use crate::adapters::notify::{self, ChannelProblem, Channels, Clock, Notifier, Parts, Running};
 use crate::adapters::store::{PendingNotice, Store, StoreError};
 use crate::config::{SecretError, Settings, Surroundings};
 use crate::domain::{ReleaseKey, Timestamp};
@@ -46,7 +45,7 @@ pub enum PeopleError {
 
 /// What telling people needs.
 pub struct Needs {
-    /// The checked settings.
+    /// The checked settings that the channels were prepared from.
     pub settings: Arc<Settings>,
     /// Where the notices are.
     pub store: Arc<dyn Store>,
@@ -62,12 +61,32 @@ pub struct Needs {
 pub struct People {
     /// For its state, on pages and metrics.
     pub notifier: Notifier,
-    /// The pages behind links, to be merged into the interface; none without
-    /// a link secret.
-    pub router: Option<Router>,
+    /// The pages behind links; none without a link secret.
+    pub links: Option<Arc<LinkPages>>,
     running: Running,
     herald: JoinHandle<()>,
     stop: watch::Sender<bool>,
+}
+
+/// Channels and links that were set up and are not running yet.
+#[derive(Clone)]
+pub struct Prepared {
+    channels: Channels,
+    signer: Option<LinkSigner>,
+}
+
+impl Prepared {
+    /// Sets up what settings say; nothing is connected yet.
+    ///
+    /// # Errors
+    /// If channels or links cannot be set up.
+    pub fn new(settings: &Settings, surroundings: &dyn Surroundings) -> Result<Self, PeopleError> {
+        let channels = notify::channels(&settings.notify, surroundings).map_err(PeopleError::Channels)?;
+        let secrets = settings.notify.link_secrets.iter().map(|secret| secret.fetch(surroundings));
+        let secrets = secrets.collect::<Result<Vec<_>, _>>().map_err(PeopleError::Secret)?;
+        let signer = LinkSigner::new(secrets, &settings.server.public_url, settings.notify.link_valid_for)?;
+        Ok(Self { channels, signer })
+    }
 }
 
 impl People {
@@ -75,15 +94,11 @@ impl People {
     /// start anew: what was not sent is in the store.
     ///
     /// # Errors
-    /// If channels or links cannot be set up, or the store cannot be read.
-    pub async fn start(needs: Needs, surroundings: &dyn Surroundings) -> Result<Self, PeopleError> {
+    /// If the store cannot be read.
+    pub async fn start(needs: Needs, prepared: Prepared) -> Result<Self, PeopleError> {
         let Needs { settings, store, outbox, guardian, clock } = needs;
-        let channels = notify::channels(&settings.notify, surroundings).map_err(PeopleError::Channels)?;
-        let secrets = settings.notify.link_secrets.iter().map(|secret| secret.fetch(surroundings));
-        let secrets = secrets.collect::<Result<Vec<_>, _>>().map_err(PeopleError::Secret)?;
-        let public_url = settings.server.public_url.clone();
-        let signer = LinkSigner::new(secrets, &public_url, settings.notify.link_valid_for)?;
-        let pages = public_url.clone();
+        let Prepared { channels, signer } = prepared;
+        let pages = settings.server.public_url.clone();
         let parts = Parts {
             settings: settings.notify.clone(),
             channels,
@@ -94,14 +109,14 @@ impl People {
         };
         let (notifier, running) = Notifier::start(parts).await.map_err(PeopleError::Outbox)?;
         let language = settings.notify.language;
-        let router = signer.map(|signer| {
+        let links = signer.map(|signer| {
             let desk = Arc::new(GuardianDesk::new(guardian.clone(), notifier.clone()));
-            routes(LinkPages { signer, outbox, desk, clock, language })
+            Arc::new(LinkPages { signer, outbox, desk, clock, language })
         });
         let (stop, stopped) = watch::channel(false);
         let herald = Herald { settings, store, guardian, notifier: notifier.clone() };
         let herald = tokio::spawn(herald.run(stopped));
-        Ok(Self { notifier, router, running, herald, stop })
+        Ok(Self { notifier, links, running, herald, stop })
     }
 
     /// Finishes what is being sent, at most `patience` long.

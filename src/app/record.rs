@@ -325,6 +325,7 @@ fn order(args: &Args, scrapes: &[Scrape]) -> ReleaseOrder {
         finished_at: args.finished_at,
         batches,
         reference,
+        groups: None,
         metrics: Vec::new(),
         alerts: Vec::new(),
         other: BTreeMap::new(),

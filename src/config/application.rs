@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::domain::{ApplicationName, Selector};
+use crate::domain::{ApplicationName, GroupSelectors, Selector};
 use crate::guard::EngineSettings;
 
 use super::policy::read_engine;
@@ -55,18 +55,10 @@ pub struct Application {
 pub enum GroupBy {
     /// The release's batches and reference name instances.
     Instances,
-    /// The labels of each series say to which group it belongs, as for mobile
-    /// releases where there are no machines to list. In values, `{version}`
+    /// The labels of each target, or of each series, say to which group it
+    /// belongs, where the release lists no machines. In values, `{version}`
     /// and `{previous_version}` stand for the release's.
-    Labels {
-        /// Series of the release group.
-        release: Selector,
-        /// Series of the reference group.
-        reference: Selector,
-        /// The label whose values count as instances; each group is one
-        /// instance without it.
-        instance_label: Option<String>,
-    },
+    Labels(GroupSelectors),
 }
 
 const APPLICATION_LABELS: [&str; 4] = ["application", "app", "service", "job"];
@@ -102,6 +94,9 @@ pub(super) fn read_applications(
         let release_system = read_release_system(&section).or_else(|| defaults.release_system.clone());
         let (own_sources, select) = (read_source_names(&section, sources), read_select(&section));
         let groups = read_groups(&section);
+        if let GroupBy::Labels(groups) = &groups {
+            engine.divide_by = groups.into();
+        }
         let alerts = section.section("alerts").map(|alerts| read_select(&alerts)).unwrap_or_default();
         engine.interval = interval(&own_sources, sources).unwrap_or(engine.interval);
         let environment = section.text("environment").map(|text| text.into_inner());
@@ -199,7 +194,16 @@ fn read_groups(section: &Section<'_>) -> GroupBy {
             if release == reference {
                 table.problem(table.span(), "both groups select the same series", GROUPS_HELP);
             }
-            GroupBy::Labels { release, reference, instance_label }
+            for (key, selector) in [("release", &release), ("reference", &reference)] {
+                if let Some(name) = &selector.name {
+                    table.problem(
+                        table.span(),
+                        format!("`{key}` names the metric {name}; only labels tell the groups apart"),
+                        GROUPS_HELP,
+                    );
+                }
+            }
+            GroupBy::Labels(GroupSelectors { release, reference, instance_label })
         }
         _ => GroupBy::Instances,
     }

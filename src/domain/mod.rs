@@ -10,10 +10,12 @@ mod time;
 
 pub use ids::{ApplicationName, CommandId, InstanceId, InvalidId, ReleaseId, ReleaseKey, Version};
 pub use release::{
-    Alert, Batch, Feedback, FeedbackKind, Group, Label, LabelOutcome, LabelSource, RECORDING_FORMAT,
-    ReleaseOrder,
+    Alert, Batch, Feedback, FeedbackKind, Group, GroupSelectors, Label, LabelOutcome, LabelSource,
+    RECORDING_FORMAT, ReleaseOrder,
 };
-pub use sample::{MetricFamily, MetricKind, Sample, Scrape, ScrapeFailure, ScrapeOutcome};
+pub use sample::{
+    MetricFamily, MetricKind, Sample, Scrape, ScrapeFailure, ScrapeOutcome, TARGET_INFO, target_info,
+};
 pub use selector::{InvalidSelector, Matcher, Relation, Selector};
 pub use series::{InvalidSeries, SeriesKey};
 pub use time::{InvalidTimestamp, Timestamp};

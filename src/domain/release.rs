@@ -1,10 +1,10 @@
 //! One rollout of a version, and what became of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ApplicationName, InstanceId, MetricFamily, ReleaseId, ReleaseKey, Timestamp, Version};
+use super::{ApplicationName, InstanceId, MetricFamily, ReleaseId, ReleaseKey, Selector, Timestamp, Version};
 
 /// The one format number of recordings that this program reads and writes.
 pub const RECORDING_FORMAT: u32 = 1;
@@ -37,6 +37,10 @@ pub struct ReleaseOrder {
     /// Those that keep the old version throughout.
     #[serde(default)]
     pub reference: Vec<InstanceId>,
+    /// How the groups are told apart where no machines are listed. Batches and
+    /// reference then hold whom it was found to select.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<GroupSelectors>,
     /// What is known of the metrics.
     #[serde(default)]
     pub metrics: Vec<MetricFamily>,
@@ -52,6 +56,38 @@ impl ReleaseOrder {
     /// The release's key among all applications.
     pub fn key(&self) -> ReleaseKey {
         ReleaseKey { application: self.application.clone(), id: self.id.clone() }
+    }
+}
+
+/// Which labels tell the groups of a release apart. An instance belongs to the
+/// release group while the first holds, else to the reference group while the
+/// second does, else to none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSelectors {
+    /// What runs the new version: `{version="2.4.1"}`.
+    pub release: Selector,
+    /// What it is compared with: `{version!="2.4.1"}`.
+    pub reference: Selector,
+    /// Where the labels stand at the series and not at the targets: a label
+    /// whose values count as instances too, such as a region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_label: Option<String>,
+}
+
+impl GroupSelectors {
+    /// The labels that they look at, each once.
+    pub fn labels(&self) -> BTreeSet<&str> {
+        let both = self.release.matchers.iter().chain(&self.reference.matchers);
+        both.map(|matcher| matcher.label()).collect()
+    }
+
+    /// The group of an instance with these labels.
+    pub fn group<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> Option<Group> {
+        if self.release.holds(&label) {
+            return Some(Group::Release);
+        }
+        self.reference.holds(&label).then_some(Group::Reference)
     }
 }
 

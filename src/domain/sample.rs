@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{InstanceId, SeriesKey, Timestamp};
 
+/// The series by which a source tells the labels that it knows of a target:
+/// always 1, in every scrape of it, failed ones too. Never judged.
+pub const TARGET_INFO: &str = "target_info";
+
+/// The sample that tells a target's labels.
+pub fn target_info<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Sample {
+    Sample { series: Arc::new(SeriesKey::new(TARGET_INFO, labels)), value: 1.0 }
+}
+
 /// One value of one series. The key is shared with earlier scrapes of the
 /// same target, so that following a series costs no hashing.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +37,8 @@ pub struct Scrape {
     pub at: Timestamp,
     /// Whether all of it could be read.
     pub outcome: ScrapeOutcome,
-    /// What was read; without the synthetic `up`.
+    /// What was read, without the synthetic `up`; and what the source knows of
+    /// the target, see [`TARGET_INFO`].
     pub samples: Vec<Sample>,
     /// What the target says of its metrics; empty where the source knows
     /// nothing. Shared between scrapes as long as it does not change.

@@ -5,13 +5,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::SeriesKey;
 
 /// A metric's name, if it matters, and what must hold of the labels. Written
 /// `http_requests_total{code=~"5..",path!="/health"}`; an absent label counts
 /// as empty, and a regular expression must match the whole value.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Selector {
     /// The metric's name; any if absent.
     pub name: Option<String>,
@@ -205,6 +207,20 @@ impl fmt::Display for Selector {
             write!(f, "{}{matcher}", if i > 0 { "," } else { "" })?;
         }
         f.write_str("}")
+    }
+}
+
+impl TryFrom<String> for Selector {
+    type Error = InvalidSelector;
+
+    fn try_from(text: String) -> Result<Self, InvalidSelector> {
+        text.parse()
+    }
+}
+
+impl From<Selector> for String {
+    fn from(selector: Selector) -> Self {
+        selector.to_string()
     }
 }
 

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Alert, Batch, CommandId, Group, ReleaseId, ReleaseOrder, Scrape, Timestamp};
 use crate::judge::model::Considered;
 use crate::judge::{Judge, JudgeSettings, Verdict};
-use crate::signal::{SignalOverride, Step, Window};
+use crate::signal::{DivideBy, SignalSettings, Step, Window};
 
+use super::assign::Roster;
 use super::episode::EpisodeSnapshot;
 use super::policy::Policy;
 use super::{Command, Decision, Settlement};
@@ -165,11 +166,13 @@ pub struct EngineSettings {
     /// How verdicts come about.
     pub judge: JudgeSettings,
     /// What settings say of signals.
-    pub signals: Vec<SignalOverride>,
+    pub signals: SignalSettings,
     /// The scrape interval.
     pub interval: Duration,
     /// How much of the past is kept in memory.
     pub history: Duration,
+    /// By which labels groups are told apart, as far as settings say.
+    pub divide_by: DivideBy,
 }
 
 impl Default for EngineSettings {
@@ -177,9 +180,10 @@ impl Default for EngineSettings {
         Self {
             policy: Policy::default(),
             judge: JudgeSettings::default(),
-            signals: Vec::new(),
+            signals: SignalSettings::default(),
             interval: Duration::from_secs(10),
             history: Duration::from_secs(2 * 3600),
+            divide_by: DivideBy::default(),
         }
     }
 }
@@ -201,6 +205,7 @@ struct Episode {
 pub struct Engine {
     settings: EngineSettings,
     window: Window,
+    roster: Roster,
     episode: Option<Episode>,
 }
 
@@ -208,7 +213,29 @@ impl Engine {
     /// An engine that has seen nothing.
     pub fn new(settings: EngineSettings) -> Self {
         let window = Window::new(settings.interval, settings.history, settings.signals.clone());
-        Self { settings, window, episode: None }
+        let roster = Roster::new(settings.divide_by.clone());
+        Self { settings, window, roster, episode: None }
+    }
+
+    /// By which labels instances are told apart now.
+    pub fn divides_by(&self) -> &DivideBy {
+        self.roster.divides_by()
+    }
+
+    /// Tells instances apart by other labels, because a release orders its
+    /// groups by them. True if so: what was seen is forgotten then, and may
+    /// come again by `refill`.
+    pub fn divide_by(&mut self, by: DivideBy) -> bool {
+        if *self.roster.divides_by() == by {
+            return false;
+        }
+        let settings = &self.settings;
+        self.window = Window::new(settings.interval, settings.history, settings.signals.clone());
+        self.roster = Roster::new(by);
+        if let Some(episode) = &mut self.episode {
+            episode.judge = None;
+        }
+        true
     }
 
     /// Takes changed settings. The samples stay, unless the interval or what
@@ -217,8 +244,12 @@ impl Engine {
         if settings.interval != self.settings.interval
             || settings.signals != self.settings.signals
             || settings.history != self.settings.history
+            || settings.divide_by != self.settings.divide_by
         {
             self.window = Window::new(settings.interval, settings.history, settings.signals.clone());
+        }
+        if settings.divide_by != self.settings.divide_by && self.episode.is_none() {
+            self.roster = Roster::new(settings.divide_by.clone());
         }
         self.settings = settings;
         if let Some(episode) = &mut self.episode {
@@ -253,12 +284,15 @@ impl Engine {
 
     /// Goes on with a release after a restart; its samples follow by `refill`.
     pub fn restore(&mut self, state: EpisodeSnapshot) {
+        if let Some(groups) = &state.order.groups {
+            self.divide_by(groups.into());
+        }
         self.episode = Some(Episode::new(state));
     }
 
     /// Takes a stored scrape after a restart: kept, not judged again.
     pub fn refill(&mut self, scrape: &Scrape) {
-        self.window.take(scrape);
+        self.roster.take(&mut self.window, None, scrape);
         if let Some(episode) = &mut self.episode {
             episode.looked_to = self.window.step_at(scrape.at) + 1;
         }
@@ -292,8 +326,11 @@ impl Engine {
         match input {
             Input::Begin(order) => self.begin(*order, now),
             Input::Scrape(scrape) => {
-                self.window.take(&scrape);
-                Ok(self.look_if_due(now))
+                let state = self.episode.as_mut().map(|episode| &mut episode.state);
+                let assigned = self.roster.take(&mut self.window, state, &scrape);
+                let mut effects = self.changed(assigned);
+                effects.extend(self.look_if_due(now));
+                Ok(effects)
             }
             Input::Tick => Ok(self.tick(now)),
             Input::Batch(batch) => {
@@ -332,6 +369,17 @@ impl Engine {
         }
     }
 
+    /// The groups changed: what was measured was of others.
+    fn changed(&mut self, changed: bool) -> Vec<Effect> {
+        match &mut self.episode {
+            Some(episode) if changed => {
+                episode.judge = None;
+                vec![Effect::Changed]
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
     fn with_episode(
         &mut self,
         act: impl FnOnce(&mut EpisodeSnapshot, &Policy) -> Result<Vec<Effect>, Refusal>,
@@ -347,13 +395,18 @@ impl Engine {
             }
             return Err(Refusal::Busy { running: episode.state.order.id.clone() });
         }
-        if order.batches.iter().all(|b| b.instances.is_empty()) && order.reference.is_empty() {
+        if order.groups.is_none()
+            && order.batches.iter().all(|b| b.instances.is_empty())
+            && order.reference.is_empty()
+        {
             return Err(Refusal::Invalid(
-                "the order names no instances: give `batches` or `reference`".to_owned(),
+                "the order names no instances: give `batches` or `reference`, or the labels that tell them apart as `groups`".to_owned(),
             ));
         }
         self.window.forget_gone();
-        self.episode = Some(Episode::new(EpisodeSnapshot::begin(order, now)));
+        let mut state = EpisodeSnapshot::begin(order, now);
+        self.roster.assign_known(&mut state, now);
+        self.episode = Some(Episode::new(state));
         let mut effects = vec![Effect::Changed];
         effects.extend(self.tick(now));
         Ok(effects)
@@ -377,12 +430,22 @@ impl Engine {
             episode.judge = None;
             effects.push(Effect::Changed);
         }
-        let Some(first_release) = episode.state.first_release() else { return effects };
+        let first_release = episode.state.first_release();
+        if first_release.is_none() && episode.state.order.groups.is_none() {
+            return effects;
+        }
         let to = due_step(&self.window, &episode.state, now);
         if to <= episode.looked_to || episode.state.phase.is_final() {
             return effects;
         }
         episode.looked_to = to;
+        let Some(first_release) = first_release else {
+            let verdict = episode.state.unmatched(now);
+            effects.push(Effect::Judged(Box::new(verdict.clone())));
+            effects.extend(episode.state.decide(&self.settings.policy, &verdict, now));
+            episode.verdict = Some(verdict);
+            return effects;
+        };
         episode.looks_since_measure += 1;
         let window = &self.window;
         let groups = &episode.state.groups;

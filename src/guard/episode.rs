@@ -301,7 +301,8 @@ impl EpisodeSnapshot {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let nothing_released = self.groups.of(Group::Release).next().is_none();
+        // Batches are still to come, but labels that nobody has may be wrong.
+        let nothing_released = self.order.groups.is_none() && self.groups.of(Group::Release).next().is_none();
         if nothing_released
             || self.phase.is_final()
             || self.blind_told

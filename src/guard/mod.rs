@@ -1,6 +1,7 @@
 //! Verdicts over time in, decisions and commands out. Deciding and acting are
 //! never one function: this ring returns effects, the adapters carry them out.
 
+mod assign;
 mod command;
 mod decision;
 pub mod engine;

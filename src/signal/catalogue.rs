@@ -1,6 +1,7 @@
 //! Which signals an application has: found by itself from types, names and
 //! labels, then named, directed, weighed or muted by settings.
 
+mod added;
 mod def;
 mod describe;
 mod setting;
@@ -11,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use def::{Feed, Role, Shape, SignalDef, SignalId};
-pub use setting::SignalOverride;
+pub use setting::{AddedValue, SignalAddition, SignalOverride, SignalSettings};
 
 use def::Draft;
 
@@ -26,22 +27,25 @@ const SEGMENT_VALUES_MAX: usize = 12;
 /// Most signals of one application. What is beyond is reported, not judged.
 const SIGNALS_MAX: usize = 4_000;
 
+/// Metric, which of its signals, segment.
+type SignalKey = (String, &'static str, Option<(String, String)>);
+
 /// The signals of one application, growing as series appear.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     defs: Vec<SignalDef>,
-    by_key: HashMap<(String, &'static str, Option<(String, String)>), SignalId>,
+    by_key: HashMap<SignalKey, SignalId>,
     segment_values: HashMap<(String, String), BTreeSet<String>>,
     feeds: HashMap<Arc<SeriesKey>, Arc<[Feed]>>,
     kinds: HashMap<String, (MetricKind, Option<String>)>,
-    overrides: Vec<SignalOverride>,
+    settings: SignalSettings,
     dropped: u32,
 }
 
 impl Catalogue {
     /// An empty catalogue with what settings say.
-    pub fn new(overrides: Vec<SignalOverride>) -> Self {
-        Self { overrides, ..Self::default() }
+    pub fn new(settings: SignalSettings) -> Self {
+        Self { settings, ..Self::default() }
     }
 
     /// All signals found so far.
@@ -94,7 +98,9 @@ impl Catalogue {
         if let Some(feeds) = self.feeds.get(series) {
             return feeds.clone();
         }
-        let feeds: Arc<[Feed]> = self.describe(series).into();
+        let mut feeds = self.describe(series);
+        self.describe_added(series, &mut feeds);
+        let feeds: Arc<[Feed]> = feeds.into();
         self.feeds.insert(series.clone(), feeds.clone());
         feeds
     }
@@ -143,22 +149,27 @@ impl Catalogue {
         let signal = match self.by_key.get(&key) {
             Some(id) => *id,
             None => {
-                if self.defs.len() >= SIGNALS_MAX {
-                    self.dropped += 1;
-                    return;
-                }
-                let id = SignalId(self.defs.len() as u32);
                 let mut def = draft.finish(metric, key.2.clone());
-                if let Some(setting) = self.overrides.iter().find(|o| o.matches(&def)) {
+                if let Some(setting) = self.settings.overrides.iter().find(|o| o.matches(&def)) {
                     setting::apply(setting, &mut def);
                 }
-                self.defs.push(def);
-                self.by_key.insert(key, id);
+                let Some(id) = self.insert(key, def) else { return };
                 id
             }
         };
         if !feeds.iter().any(|feed| feed.signal == signal && feed.role == role) {
             feeds.push(Feed { signal, role });
         }
+    }
+
+    fn insert(&mut self, key: SignalKey, def: SignalDef) -> Option<SignalId> {
+        if self.defs.len() >= SIGNALS_MAX {
+            self.dropped += 1;
+            return None;
+        }
+        let id = SignalId(self.defs.len() as u32);
+        self.defs.push(def);
+        self.by_key.insert(key, id);
+        Some(id)
     }
 }

@@ -83,7 +83,7 @@ mod tests {
     use crate::domain::{MetricFamily, MetricKind};
 
     fn inventory(series: &[&str]) -> Inventory {
-        let mut catalogue = Catalogue::new(Vec::new());
+        let mut catalogue = Catalogue::new(Default::default());
         let family = |name: &str, kind| MetricFamily { name: name.to_owned(), kind, unit: None, help: None };
         catalogue.learn_families(&[family("http_requests_total", MetricKind::Counter)]);
         for text in series {

@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod counter;
+mod division;
 pub mod exposition;
 mod inventory;
 mod kind;
@@ -10,7 +11,10 @@ mod names;
 mod observe;
 mod window;
 
-pub use catalogue::{Catalogue, Shape, SignalDef, SignalId, SignalOverride};
+pub use catalogue::{
+    AddedValue, Catalogue, Shape, SignalAddition, SignalDef, SignalId, SignalOverride, SignalSettings,
+};
+pub use division::{DivideBy, Divider, Labels, Part};
 pub use inventory::{Inventory, InventorySignal};
 pub use kind::{BadWhen, SignalClass, Unit};
 pub use observe::{Cells, Groups, Member, Observation};

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalogue::{Catalogue, Feed, Role, SignalId, SignalOverride};
+use super::catalogue::{Catalogue, Feed, Role, SignalId, SignalSettings};
 use super::counter::{Counter, ProcessStart};
-use crate::domain::{InstanceId, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, Timestamp};
+use crate::domain::{InstanceId, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, TARGET_INFO, Timestamp};
 
 /// A place on the grid, counted from the window's origin.
 pub type Step = i64;
@@ -197,13 +197,13 @@ pub struct Window {
 
 impl Window {
     /// An empty window whose grid has the scrape interval as its step.
-    pub fn new(step: Duration, kept: Duration, overrides: Vec<SignalOverride>) -> Self {
+    pub fn new(step: Duration, kept: Duration, settings: SignalSettings) -> Self {
         let step = step.max(Duration::from_millis(100));
         Self {
             origin: Timestamp::default(),
             step,
             kept_steps: (kept.as_millis() / step.as_millis()).max(8) as Step,
-            catalogue: Catalogue::new(overrides),
+            catalogue: Catalogue::new(settings),
             instances: BTreeMap::new(),
             newest: None,
             families_seen: Vec::new(),
@@ -271,7 +271,10 @@ impl Window {
         }
         instance.contacts.push((scrape.at, contact(&scrape.outcome)));
         self.newest = Some(self.newest.map_or(scrape.at, |newest| newest.max(scrape.at)));
-        if scrape.samples.is_empty() {
+        // A failed scrape tells at most the target's labels, and so does an empty page.
+        if matches!(scrape.outcome, ScrapeOutcome::Failed(_))
+            || scrape.samples.iter().all(|sample| sample.series.name() == TARGET_INFO)
+        {
             return;
         }
         let seconds = instance.last_served.map(|last| scrape.at.seconds_from(last));

@@ -365,6 +365,7 @@ fn order(request: &Request, drawn: &Drawn, families: Arc<[MetricFamily]>) -> Res
         finished_at: Some(timestamp(fleet.finished_at)),
         batches,
         reference: ids(None)?,
+        groups: None,
         metrics: families.to_vec(),
         alerts: Vec::new(),
         other: BTreeMap::new(),

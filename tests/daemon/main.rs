@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod alerts;
+mod groups;
 mod guardian;
+mod live;
 #[path = "../common/ports.rs"]
 mod ports;
 mod servers;
+mod service;
 
 use guardian::{Guardian, World, until};
 use serde_json::{Value, json};

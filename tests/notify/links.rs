@@ -39,7 +39,8 @@ async fn server() -> (String, Arc<Notes>) {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, routes(pages)).await });
+    let current = tokio::sync::watch::channel(Some(Arc::new(pages))).1;
+    tokio::spawn(async move { axum::serve(listener, routes(current)).await });
     (address, notes)
 }
 

@@ -65,6 +65,11 @@ const SECTIONS: &[(&str, &str, &[(&str, &str)])] = &[
     ),
     ("[[application.signal]]", "[[application]]\nname='n'\n[[application.signal]]\n", &[("metric", "'m'")]),
     (
+        "application.signal.ratio",
+        "[[application]]\nname='n'\n[[application.signal]]\nname='s'\n[application.signal.ratio]\n",
+        &[("bad", "'m{l=\"v\"}'"), ("all", "'m'")],
+    ),
+    (
         "release_system kind = \"webhook\"",
         "[defaults.release_system]\n",
         &[("kind", "'webhook'"), ("url", "'http://h'")],
@@ -82,6 +87,48 @@ const SECTIONS: &[(&str, &str, &[(&str, &str)])] = &[
     ("[[freeze]]", "[[freeze]]\n", &[("name", "'n'"), ("days", "'friday'")]),
     ("application.alerts", "[[application]]\nname='n'\n[application.alerts]\n", &[]),
     ("[alerts]", "[alerts]\n", &[]),
+    ("[notify]", "[notify]\n", &[]),
+    (
+        "[[notify.channel]] kind = \"email\"",
+        "[[notify.channel]]\n",
+        &[
+            ("name", "'n'"),
+            ("kind", "'email'"),
+            ("server", "'h'"),
+            ("from", "'a@example.com'"),
+            ("to", "['b@example.com']"),
+        ],
+    ),
+    (
+        "[[notify.channel]] kind = \"dingtalk\"",
+        "[[notify.channel]]\n",
+        &[("name", "'n'"), ("kind", "'dingtalk'"), ("url", "{ file = '/f' }")],
+    ),
+    (
+        "[[notify.channel]] kind = \"feishu\"",
+        "[[notify.channel]]\n",
+        &[("name", "'n'"), ("kind", "'feishu'"), ("url", "{ file = '/f' }")],
+    ),
+    (
+        "[[notify.channel]] kind = \"wecom\"",
+        "[[notify.channel]]\n",
+        &[("name", "'n'"), ("kind", "'wecom'"), ("url", "{ file = '/f' }")],
+    ),
+    (
+        "[[notify.channel]] kind = \"slack\"",
+        "[[notify.channel]]\n",
+        &[("name", "'n'"), ("kind", "'slack'"), ("url", "{ file = '/f' }")],
+    ),
+    (
+        "[[notify.channel]] kind = \"webhook\"",
+        "[[notify.channel]]\n",
+        &[("name", "'n'"), ("kind", "'webhook'"), ("url", "{ file = '/f' }")],
+    ),
+    (
+        "[[notify.route]]",
+        "[[notify.channel]]\nname='n'\nkind='slack'\nurl={ file = '/f' }\n[[notify.route]]\n",
+        &[("channels", "['n']")],
+    ),
     ("[log]", "[log]\n", &[]),
 ];
 

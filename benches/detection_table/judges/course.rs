@@ -6,7 +6,7 @@ use std::time::Duration;
 use release_guardian::adapters::recording::Recording;
 use release_guardian::app::replay::scrape_interval;
 use release_guardian::signal::{
-    BadWhen, Groups, Member, Observation, Shape, SignalClass, SignalId, Step, Window,
+    BadWhen, Groups, Member, Observation, Shape, SignalClass, SignalId, SignalSettings, Step, Window,
 };
 
 /// Seconds that one value is taken over, where scrapes are closer together.
@@ -56,7 +56,7 @@ impl Course {
         let order = &recording.order;
         let (first, last) = recording.samples.span().unwrap_or((order.started_at, order.started_at));
         let history = last.since(first) + Duration::from_secs(60);
-        let mut window = Window::new(scrape_interval(recording), history, Vec::new());
+        let mut window = Window::new(scrape_interval(recording), history, SignalSettings::default());
         recording.scrapes().for_each(|scrape| window.take(&scrape));
         let mut groups = Groups::default();
         groups.add_reference(order.reference.iter().cloned());

@@ -41,6 +41,7 @@ pub use render::{Entry, Parcel, Renderer, TemplateError};
 pub use view::{Escape, Locale};
 
 /// The channels of the settings, each with its rate.
+#[derive(Clone)]
 pub struct Channels(pub Vec<(Arc<dyn Channel>, Rate)>);
 
 /// A channel that cannot be set up.

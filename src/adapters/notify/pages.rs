@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use tokio::sync::watch;
 
 use crate::adapters::guardian::{Caller, Guardian, GuardianError, Word};
 use crate::config::notify::Language;
@@ -122,19 +123,29 @@ pub struct LinkPages {
     pub language: Language,
 }
 
+/// The pages that are in force; none while messages carry no links.
+pub type CurrentPages = watch::Receiver<Option<Arc<LinkPages>>>;
+
 /// `GET` and `POST /links/{token}`.
-pub fn routes(pages: LinkPages) -> Router {
+pub fn routes(pages: CurrentPages) -> Router {
     Router::new()
         .route("/links/{token}", get(show).post(act))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
-        .with_state(Arc::new(pages))
+        .with_state(pages)
+}
+
+fn no_links() -> Response {
+    (StatusCode::NOT_FOUND, "links in messages are switched off: the settings have no link_secret\n")
+        .into_response()
 }
 
 async fn show(
-    State(pages): State<Arc<LinkPages>>,
+    State(current): State<CurrentPages>,
     Path(token): Path<String>,
     headers: HeaderMap,
 ) -> Response {
+    let pages = current.borrow().clone();
+    let Some(pages) = pages else { return no_links() };
     let language = language(&headers, pages.language);
     match pages.signer.check(&token, (pages.clock)()) {
         Ok(claim) => page(StatusCode::OK, language, &confirmation(language, &claim)),
@@ -143,11 +154,13 @@ async fn show(
 }
 
 async fn act(
-    State(pages): State<Arc<LinkPages>>,
+    State(current): State<CurrentPages>,
     Path(token): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let pages = current.borrow().clone();
+    let Some(pages) = pages else { return no_links() };
     let language = language(&headers, pages.language);
     let now = (pages.clock)();
     let claim = match pages.signer.check(&token, now) {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::domain::{
-    InstanceId, MetricFamily, Sample, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, Timestamp,
+    InstanceId, MetricFamily, Sample, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, TARGET_INFO,
+    Timestamp, target_info,
 };
 
 use super::InstanceRule;
@@ -126,7 +127,7 @@ impl Answer {
     /// instance: samples of an instance with the same time are of the same
     /// scrape. Labels that the server attached to the target, which are those
     /// of its `up`, are taken off, so that a series of one instance is that of
-    /// another. `keys` holds the series that were met before.
+    /// another, and told once. `keys` holds the series that were met before.
     pub fn into_scrapes(
         self,
         rule: &InstanceRule,
@@ -149,19 +150,25 @@ impl Answer {
                 continue;
             }
             let is_up = name == "up";
-            let key = own_key(&name, &series.labels, rule, attached.get(&instance));
+            let key = match is_up {
+                true => info_key(&series.labels),
+                false => own_key(&name, &series.labels, rule, attached.get(&instance)),
+            };
             let key = keys.entry(key).or_insert_with_key(|key| Arc::new(key.clone())).clone();
             for (at, value) in series.points {
                 let (up, samples) = scrapes.entry((at, instance.clone())).or_default();
                 if is_up {
                     *up = Some(up.unwrap_or(false) || value > 0.0);
-                } else {
-                    samples.push(Sample { series: key.clone(), value });
                 }
+                let value = if is_up { 1.0 } else { value };
+                samples.push(Sample { series: key.clone(), value });
             }
         }
-        let scrapes = scrapes.into_iter().map(|((at, instance), (up, samples))| {
+        let scrapes = scrapes.into_iter().map(|((at, instance), (up, mut samples))| {
             let down = up == Some(false);
+            if down {
+                samples.retain(|sample| sample.series.name() == TARGET_INFO);
+            }
             Scrape {
                 instance,
                 at,
@@ -169,7 +176,7 @@ impl Answer {
                     true => ScrapeOutcome::Failed(ScrapeFailure::Down),
                     false => ScrapeOutcome::Complete,
                 },
-                samples: if down { Vec::new() } else { samples },
+                samples,
                 families: families.clone(),
             }
         });
@@ -187,9 +194,19 @@ impl InstanceRule {
     fn instance(&self, labels: &Labels) -> Option<InstanceId> {
         match self {
             Self::Label(label) => labels.get(label).and_then(|value| InstanceId::new(value).ok()),
+            Self::LabelOr(label, other) => match labels.get(label) {
+                Some(value) => InstanceId::new(value).ok(),
+                None => Some(other.clone()),
+            },
             Self::Fixed(instance) => Some(instance.clone()),
         }
     }
+}
+
+/// What the server knows of a target: the labels of its `up`.
+fn info_key(labels: &Labels) -> SeriesKey {
+    let own = labels.iter().filter(|(label, _)| *label != "__name__");
+    target_info(own.map(|(label, value)| (label.as_str(), value.as_str()))).series.as_ref().clone()
 }
 
 /// The series as the target exposed it.
@@ -200,7 +217,7 @@ fn own_key(name: &str, labels: &Labels, rule: &InstanceRule, attached: Option<&V
         .find(|set| set.iter().all(|(label, value)| labels.get(label) == Some(value)));
     let own = labels.iter().filter(|(label, _)| {
         let is_instance = match rule {
-            InstanceRule::Label(of_rule) => label == &of_rule,
+            InstanceRule::Label(of_rule) | InstanceRule::LabelOr(of_rule, _) => label == &of_rule,
             InstanceRule::Fixed(_) => false,
         };
         !is_instance && *label != "__name__" && !of_target.is_some_and(|set| set.contains_key(*label))
@@ -238,12 +255,13 @@ mod tests {
             })
             .collect();
         let down = ScrapeOutcome::Failed(ScrapeFailure::Down);
+        let told_of_a = "target_info{instance=\"a:1\",job=\"web\",pod=\"p1\"} 1";
         assert_eq!(
             told,
             [
-                (1500, "a:1", ScrapeOutcome::Complete, "x{code=\"200\"} 7; y NaN".to_owned()),
+                (1500, "a:1", ScrapeOutcome::Complete, format!("{told_of_a}; x{{code=\"200\"}} 7; y NaN")),
                 (1500, "b:1", ScrapeOutcome::Complete, "x{code=\"200\",job=\"web\"} inf".to_owned()),
-                (2500, "a:1", down, String::new()),
+                (2500, "a:1", down, told_of_a.to_owned()),
             ]
         );
     }

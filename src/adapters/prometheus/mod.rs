@@ -87,6 +87,9 @@ pub struct Query {
 pub enum InstanceRule {
     /// The value of this label; series without it are passed over.
     Label(String),
+    /// The same, and this one for series without the label, as where versions
+    /// are told apart and not machines.
+    LabelOr(String, InstanceId),
     /// All belong to one, as where a group is told by its version.
     Fixed(InstanceId),
 }

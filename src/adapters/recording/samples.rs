@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::{
-    InstanceId, MetricFamily, Sample, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, Timestamp,
+    InstanceId, MetricFamily, Sample, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, TARGET_INFO, Timestamp,
 };
 
 /// The synthetic metric that says whether a scrape succeeded.
@@ -200,7 +200,7 @@ impl Iterator for Scrapes<'_> {
             samples.push(Sample { series: columns.series[series].clone(), value });
         }
         let outcome = if up == Some(false) {
-            samples.clear();
+            samples.retain(|sample| sample.series.name() == TARGET_INFO);
             ScrapeOutcome::Failed(ScrapeFailure::Down)
         } else {
             self.size_hint.insert(instance, samples.len());

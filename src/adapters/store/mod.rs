@@ -54,6 +54,17 @@ pub enum StoreError {
         /// What was being done.
         doing: &'static str,
     },
+    /// Its files cannot be read or written.
+    #[error(
+        "the store's files cannot be read or written while {doing}; check that its folder is there, the disk, its quota and the limits of file size"
+    )]
+    Files {
+        /// What was being done.
+        doing: &'static str,
+        /// How.
+        #[source]
+        source: sqlx::Error,
+    },
     /// The database failed otherwise.
     #[error("the store failed while {doing}")]
     Database {

@@ -101,7 +101,7 @@ pub(super) fn classify(doing: &'static str, source: sqlx::Error) -> StoreError {
         Some(5 | 6) => StoreError::Locked { doing },
         Some(8) => StoreError::ReadOnly { doing },
         Some(13) => StoreError::Full { doing },
-        // CANTOPEN and IOERR on write: the folder is gone or has no rights or room.
+        Some(10 | 14) => StoreError::Files { doing, source },
         _ => StoreError::Database { doing, source },
     }
 }

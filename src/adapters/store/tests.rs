@@ -22,6 +22,7 @@ fn order(id: &str) -> ReleaseOrder {
         finished_at: None,
         batches: vec![],
         reference: vec![],
+        groups: None,
         metrics: vec![],
         alerts: vec![],
         other: BTreeMap::new(),

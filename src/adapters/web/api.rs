@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use crate::adapters::clock;
 use crate::adapters::guardian::{ReleaseFilter, Taken, Word};
 use crate::domain::{
-    Alert, ApplicationName, Batch, FeedbackKind, InstanceId, MetricFamily, RECORDING_FORMAT, ReleaseId,
-    ReleaseKey, ReleaseOrder, Timestamp, Version,
+    Alert, ApplicationName, Batch, FeedbackKind, GroupSelectors, InstanceId, MetricFamily, RECORDING_FORMAT,
+    ReleaseId, ReleaseKey, ReleaseOrder, Timestamp, Version,
 };
 use crate::guard::engine::OperatorOrder;
 
@@ -122,6 +122,7 @@ struct OrderBody {
     batches: Vec<Batch>,
     #[serde(default)]
     reference: Vec<InstanceId>,
+    groups: Option<GroupSelectors>,
     #[serde(default)]
     metrics: Vec<MetricFamily>,
     #[serde(default)]
@@ -149,6 +150,7 @@ impl OrderBody {
             finished_at: self.finished_at,
             batches: self.batches,
             reference: self.reference,
+            groups: self.groups,
             metrics: self.metrics,
             alerts: self.alerts,
             other: self.other,

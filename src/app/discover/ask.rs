@@ -17,7 +17,7 @@ use crate::config::{
     HttpClient, PrometheusSource, Scheme, ScrapeSource, Settings, Source, SourceKind, StaticTargets,
     Surroundings,
 };
-use crate::domain::{ApplicationName, InstanceId, Scrape, ScrapeOutcome, Selector};
+use crate::domain::{ApplicationName, InstanceId, Scrape, ScrapeOutcome, Selector, TARGET_INFO};
 use crate::signal::Catalogue;
 
 use super::{DiscoverError, overrides};
@@ -361,11 +361,13 @@ impl<'a> Asker<'a> {
     fn named_by(&self, scrape: &Scrape) -> Option<String> {
         // A page's own `job` and `service` speak of what it works on.
         self.labels.iter().filter(|label| matches!(label.as_str(), "application" | "app")).find_map(|label| {
-            let mut values = scrape.samples.iter().filter_map(|sample| sample.series.label(label));
+            // What its list says of the target is not on its page.
+            let own = scrape.samples.iter().filter(|sample| sample.series.name() != TARGET_INFO);
+            let mut values = own.clone().filter_map(|sample| sample.series.label(label));
             let first = values.next()?;
             let same = values.clone().all(|value| value == first);
             let share = 1 + values.count();
-            (same && share * 2 > scrape.samples.len()).then(|| first.to_owned())
+            (same && share * 2 > own.count()).then(|| first.to_owned())
         })
     }
 

@@ -21,6 +21,8 @@ use crate::guard::engine::{Effect, Engine, EngineSettings, Input, Phase, Refusal
 use crate::guard::{Command, Decision, Settlement};
 use crate::signal::Inventory;
 
+use crate::signal::DivideBy;
+
 use super::courier::Couriers;
 use super::gate::GateFacts;
 use super::keeper::Keeper;
@@ -303,6 +305,9 @@ impl Actor {
         let text = what.clone();
         let audit = AuditLine { at: self.means.shared.now(), who: caller.who, text: what };
         let begins = matches!(input, Input::Begin(_));
+        if let Input::Begin(order) = &input {
+            self.tell_apart(order).await?;
+        }
         if matches!(input, Input::Cancel) {
             self.refresh_charts();
         }
@@ -313,6 +318,21 @@ impl Actor {
             self.keeper.flush().await;
         }
         Ok(done)
+    }
+
+    /// A release may order its groups by labels that were not looked at so
+    /// far: what was seen is taken up again and divided by them.
+    async fn tell_apart(&mut self, order: &ReleaseOrder) -> Result<(), GuardianError> {
+        let Some(groups) = order.groups.as_ref().filter(|_| self.engine.snapshot().is_none()) else {
+            return Ok(());
+        };
+        let by = DivideBy::from(groups);
+        if *self.engine.divides_by() == by {
+            return Ok(());
+        }
+        self.keeper.flush().await;
+        self.engine.divide_by(by);
+        Ok(self.refill().await?)
     }
 
     /// Whether the release is the one that is watched, or may begin.
@@ -567,7 +587,12 @@ fn is_used_key(error: &sqlx::Error) -> bool {
 fn same_order(sent: &ReleaseOrder, stored: &ReleaseOrder) -> bool {
     sent.version == stored.version
         && sent.previous_version == stored.previous_version
-        && sent.reference == stored.reference
+        && sent.groups == stored.groups
+        && match sent.groups {
+            None => sent.reference == stored.reference,
+            // Those that their labels put there came since.
+            Some(_) => sent.reference.iter().all(|r| stored.reference.contains(r)),
+        }
         && sent.batches.iter().all(|b| stored.batches.iter().any(|s| s.instances == b.instances))
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use crate::adapters::guardian::{GuardianError, MissingSetting};
 use crate::adapters::release_systems::{self, OpenError};
 use crate::adapters::targets::Target;
+use crate::adapters::telemetry::Metrics;
 use crate::config::{Settings, Surroundings};
 use crate::domain::{ApplicationName, InstanceId, ReleaseOrder, Scrape, Selector};
 
@@ -27,23 +28,41 @@ pub(super) enum Members {
         /// All targets of them if empty.
         select: Vec<Selector>,
     },
-    /// Those whose first application label has its name.
-    Labelled {
+    /// Of an application that nobody configured: those whose first
+    /// application label has its name, and those that a release order named.
+    Integrated {
         /// The labels, in order.
         labels: Vec<String>,
+        /// By name.
+        named: BTreeSet<InstanceId>,
     },
-    /// Those that a release order named.
-    Named(BTreeSet<InstanceId>),
 }
 
 impl Members {
+    /// Adds instances by name, where settings do not say who is a member.
+    pub(super) fn name(&mut self, instances: BTreeSet<InstanceId>) {
+        match self {
+            Self::Selected { .. } => {}
+            Self::Integrated { named, .. } => named.extend(instances),
+        }
+    }
+
+    /// Those that were added by name.
+    pub(super) fn named(&self) -> BTreeSet<InstanceId> {
+        match self {
+            Self::Selected { .. } => BTreeSet::new(),
+            Self::Integrated { named, .. } => named.clone(),
+        }
+    }
+
     pub(super) fn has(&self, name: &ApplicationName, source: &str, target: &Target) -> bool {
         match self {
             Self::Selected { sources, select } => {
                 (sources.is_empty() || sources.iter().any(|s| s == source)) && target.is_selected(select)
             }
-            Self::Labelled { labels } => label_of(labels, target) == Some(name.as_str()),
-            Self::Named(instances) => instances.contains(&target.instance),
+            Self::Integrated { labels, named } => {
+                label_of(labels, target) == Some(name.as_str()) || named.contains(&target.instance)
+            }
         }
     }
 }
@@ -75,8 +94,8 @@ impl Running {
     }
 }
 
-/// Runs an actor until it is told to stop. One that panicked, or whose store
-/// failed, is begun again from the store, with growing pauses.
+/// Runs an application's actor until it is told to stop, beginning it again
+/// from the store when it ends otherwise.
 async fn supervise(
     spec: ApplicationSpec,
     means: Means,
@@ -84,19 +103,28 @@ async fn supervise(
     calls: mpsc::Sender<Call>,
     view: watch::Sender<View>,
 ) {
+    let begin = || Actor::run(spec.clone(), means.clone(), inbox.clone(), calls.clone(), view.clone());
+    keep_up(&spec.name, &means.shared.metrics, begin).await;
+}
+
+/// Runs what `begin` begins until it is told to stop. Where it panicked, or
+/// its store failed, it is begun again, with growing pauses.
+async fn keep_up<F>(name: &ApplicationName, metrics: &Metrics, begin: impl Fn() -> F)
+where
+    F: Future<Output = End> + Send + 'static,
+{
     let mut failures = 0u32;
     loop {
-        let actor = Actor::run(spec.clone(), means.clone(), inbox.clone(), calls.clone(), view.clone());
         let begun = std::time::Instant::now();
-        match tokio::spawn(actor).await {
+        match tokio::spawn(begin()).await {
             Ok(End::Stopped) => return,
             Ok(End::Store(error)) => {
                 let error = super::shared::chain(&error);
-                tracing::error!(application = %spec.name, %error, "the watch cannot begin without the store");
+                tracing::error!(application = %name, %error, "the watch cannot begin without the store");
             }
             Err(error) => {
-                means.shared.metrics.panics.inc();
-                tracing::error!(application = %spec.name, %error, "a fault of the guardian's own was caught; the watch begins again from the store. Please report it");
+                metrics.panics.inc();
+                tracing::error!(application = %name, %error, "a fault of the guardian's own was caught; the watch begins again from the store. Please report it");
             }
         }
         failures = if begun.elapsed().as_secs() > 60 { 0 } else { (failures + 1).min(6) };
@@ -121,7 +149,10 @@ pub(super) fn spec_of(
         system.as_ref().map(|system| release_systems::open(system, name, surroundings)).transpose()?;
     let members = match configured {
         Some(application) => Members::Selected { sources, select: application.select.clone() },
-        None => Members::Labelled { labels: settings.defaults.application_labels.clone() },
+        None => {
+            let labels = settings.defaults.application_labels.clone();
+            Members::Integrated { labels, named: BTreeSet::new() }
+        }
     };
     let spec = ApplicationSpec { name: name.clone(), engine, system, configured: configured.is_some() };
     Ok((spec, members))
@@ -160,7 +191,7 @@ pub(super) fn missing(
         setting: format!("application.{name}.select"),
         why: format!("no target is known to be of {name}: {seen}. Add [[application]] with name = \"{name}\" and select, or label the targets"),
     });
-    if order.batches.iter().all(|b| b.instances.is_empty()) && order.reference.is_empty() {
+    if order.groups.is_none() && instances_of(order).is_empty() {
         which.push(MissingSetting {
             setting: "batches".to_owned(),
             why: "the order names no machines either".to_owned(),
@@ -172,4 +203,49 @@ pub(super) fn missing(
 /// The machines that an order names.
 pub(super) fn instances_of(order: &ReleaseOrder) -> BTreeSet<InstanceId> {
     order.batches.iter().flat_map(|b| &b.instances).chain(&order.reference).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_one_watch_is_counted_begins_it_again_and_stops_no_other() {
+        let name = |text: &str| ApplicationName::new(text).unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let (begun, inbox) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(0)));
+        let (faulty, held) = (begun.clone(), inbox.clone());
+        // As an actor does, it holds its queues while it works.
+        let failing = move || {
+            let (begun, inbox) = (faulty.clone(), held.clone());
+            async move {
+                let mut inbox = inbox.lock().await;
+                *inbox += 1;
+                assert!(begun.fetch_add(1, Ordering::Relaxed) > 0, "a judge that fails once");
+                End::Stopped
+            }
+        };
+        let (ask, asked) = mpsc::channel::<tokio::sync::oneshot::Sender<()>>(1);
+        let questions = Arc::new(Mutex::new(asked));
+        let sound = move || {
+            let questions = questions.clone();
+            async move {
+                while let Some(answer) = questions.lock().await.recv().await {
+                    let _ = answer.send(());
+                }
+                End::Stopped
+            }
+        };
+        let counted = metrics.clone();
+        let other = tokio::spawn(async move { keep_up(&name("sound"), &counted, sound).await });
+        keep_up(&name("failing"), &metrics, failing).await;
+        assert_eq!((begun.load(Ordering::Relaxed), *inbox.lock().await), (2, 2));
+        assert_eq!(metrics.panics.get(), 1);
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        ask.send(answer).await.unwrap();
+        answered.await.unwrap();
+        assert!(!other.is_finished());
+    }
 }

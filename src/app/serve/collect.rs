@@ -11,7 +11,7 @@ use crate::adapters::targets::{Discovered, Discovery};
 use crate::config::{ScrapeSource, Source, SourceKind};
 
 use super::daemon::{Daemon, Environment};
-use super::history::{Questions, questions};
+use super::history::{Questions, question, questions};
 
 /// Scrapes of one source that wait to be given to applications.
 const SCRAPES_MAX: usize = 1_024;
@@ -47,14 +47,18 @@ impl Collectors {
     /// run already go on.
     pub(super) fn follow(&mut self, daemon: &Arc<Daemon>) -> Result<(), ClientError> {
         let settings = daemon.settings();
-        let wanted: Vec<(&Source, Vec<Questions>)> = settings
-            .sources
-            .iter()
-            .map(|source| match &source.kind {
-                SourceKind::Scrape(_) => (source, Vec::new()),
-                SourceKind::Prometheus(server) => (source, questions(&settings, &source.name, server)),
-            })
-            .collect();
+        let mut wanted: Vec<(&Source, Vec<Questions>)> = Vec::new();
+        for source in &settings.sources {
+            match &source.kind {
+                SourceKind::Scrape(_) => wanted.push((source, Vec::new())),
+                SourceKind::Prometheus(server) => {
+                    wanted.push((source, questions(&settings, &source.name, server)));
+                    // Each on its own: one more disturbs no other.
+                    let asked = daemon.asked_of(&source.name).into_iter();
+                    wanted.extend(asked.map(|(name, select)| (source, vec![question(name, select, server)])));
+                }
+            }
+        }
         let mut new = Vec::new();
         for (source, questions) in &wanted {
             if !self.running.iter().any(|c| c.source == **source && c.questions == *questions) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::adapters::guardian::{ApplicationState, GuardianError, HaltState};
 use crate::adapters::targets::{Discovered, Target};
@@ -17,7 +17,8 @@ use crate::guard::engine::Input;
 
 use super::super::readiness::{self, Facts};
 use super::actor::{Call, Change, Done, Means, View};
-use super::applications::{INTEGRATED_MAX, Members, Running, instances_of, label_of, missing, spec_of};
+use super::applications::{INTEGRATED_MAX, Running, instances_of, label_of, missing, spec_of};
+use super::asked::Asked;
 use super::recorder::RecordingPolicy;
 use super::shared::{chain, read, write};
 
@@ -38,6 +39,10 @@ pub(super) struct Daemon {
     pub(super) targets: RwLock<BTreeMap<String, Discovered>>,
     pub(super) recordings: Arc<RwLock<RecordingPolicy>>,
     pub(super) stopping: AtomicBool,
+    /// Applications that nobody configured and a server knows.
+    pub(super) asked: RwLock<BTreeMap<ApplicationName, Asked>>,
+    /// Told when there are more of them: collectors follow.
+    pub(super) asked_changed: Notify,
 }
 
 impl Daemon {
@@ -52,12 +57,14 @@ impl Daemon {
     /// If a release system cannot be used as it is configured.
     pub(super) fn start_applications(
         &self,
-        watched: &[ApplicationName],
+        watched: &[ReleaseOrder],
     ) -> Result<(), crate::adapters::release_systems::OpenError> {
         let settings = self.settings();
-        let configured = settings.applications.iter().map(|a| &a.name);
-        for name in configured.chain(watched) {
-            let (spec, members) = spec_of(&settings, name, self.environment.as_ref())?;
+        let configured = settings.applications.iter().map(|a| (&a.name, None));
+        let watched = watched.iter().map(|order| (&order.application, Some(order)));
+        for (name, order) in configured.chain(watched) {
+            let (spec, mut members) = spec_of(&settings, name, self.environment.as_ref())?;
+            members.name(order.map(instances_of).unwrap_or_default());
             let mut running = write(&self.running);
             running.entry(name.clone()).or_insert_with(|| Running::start(spec, members, &self.means));
         }
@@ -96,9 +103,9 @@ impl Daemon {
             match running.get_mut(&spec.name) {
                 Some(known) => {
                     known.spec = spec.clone();
-                    if !matches!(known.members, Members::Named(_)) || spec.configured {
-                        known.members = members;
-                    }
+                    let named = known.members.named();
+                    known.members = members;
+                    known.members.name(named);
                     if known.calls.try_send(Call::Reconfigure(Box::new(spec))).is_err() {
                         tracing::error!("an application is too busy to take changed settings; reload again");
                     }
@@ -123,12 +130,19 @@ impl Daemon {
                 .iter()
                 .any(|(n, r)| *n == name || (r.spec.configured && r.members.has(n, source, target)));
             if !claimed {
-                self.integrate(&settings, &name, None);
+                self.integrate(&settings, &name, BTreeSet::new());
             }
         }
     }
 
-    fn integrate(&self, settings: &Settings, name: &ApplicationName, members: Option<Members>) -> bool {
+    /// Begins to know an application that nobody configured, with the targets
+    /// that its labels name and these. False if there are too many.
+    pub(super) fn integrate(
+        &self,
+        settings: &Settings,
+        name: &ApplicationName,
+        named: BTreeSet<InstanceId>,
+    ) -> bool {
         let mut running = write(&self.running);
         let integrated = running.values().filter(|r| !r.spec.configured).count();
         if integrated >= INTEGRATED_MAX {
@@ -136,9 +150,9 @@ impl Daemon {
             return false;
         }
         match spec_of(settings, name, self.environment.as_ref()) {
-            Ok((spec, by_label)) => {
-                tracing::info!(application = %name, "integrated by the labels of its targets");
-                let members = members.unwrap_or(by_label);
+            Ok((spec, mut members)) => {
+                tracing::info!(application = %name, "integrated by its labels, or by the machines that its release names");
+                members.name(named);
                 running.entry(name.clone()).or_insert_with(|| Running::start(spec, members, &self.means));
                 true
             }
@@ -182,7 +196,7 @@ impl Daemon {
         let named = instances_of(order);
         if named.iter().any(|instance| known.contains(instance)) {
             let text = "by the machines that its order names".to_owned();
-            if self.integrate(&settings, name, Some(Members::Named(named))) {
+            if self.integrate(&settings, name, named) {
                 return Ok(Some(text));
             }
         }

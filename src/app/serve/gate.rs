@@ -27,7 +27,7 @@ pub(super) fn gate(release: &StoredRelease, facts: GateFacts) -> Gate {
         Phase::RollingBack | Phase::RolledBack => (GateWord::Rollback, because),
         Phase::Pausing | Phase::Paused => (GateWord::Pause, because),
         Phase::Cancelled => (GateWord::Pause, "the rollout was cancelled".to_owned()),
-        Phase::Finished => (GateWord::Pass, "it was watched to its end".to_owned()),
+        Phase::Finished => finished(release),
         Phase::Watching | Phase::Soaking => running(release, facts),
     };
     let acts = release.mode == Mode::Enforce || release.held_by.is_some();
@@ -46,6 +46,17 @@ pub(super) fn gate(release: &StoredRelease, facts: GateFacts) -> Gate {
         probability: verdict.map(|v| v.probability),
         phase: release.phase,
         at: verdict.map(|v| v.at),
+    }
+}
+
+/// A watch that was blind to its end saw no health.
+fn finished(release: &StoredRelease) -> (GateWord, String) {
+    match &release.verdict {
+        Some(verdict) if verdict.outcome == Outcome::Unknown => {
+            let why = verdict.blind.first().map_or_else(|| "no data".to_owned(), ToString::to_string);
+            (GateWord::Inconclusive, format!("it was watched to its end and could not be judged: {why}"))
+        }
+        Some(_) | None => (GateWord::Pass, "it was watched to its end".to_owned()),
     }
 }
 

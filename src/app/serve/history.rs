@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 
 use crate::adapters::outgoing::ClientError;
 use crate::adapters::prometheus::{Client, InstanceRule, Poller, Query};
-use crate::config::{PrometheusSource, Settings};
-use crate::domain::{ApplicationName, Scrape};
+use crate::config::{GroupBy, PrometheusSource, Settings};
+use crate::domain::{ApplicationName, InstanceId, Scrape, Selector};
 
 use super::daemon::{Daemon, Environment};
 
@@ -25,7 +25,11 @@ pub(super) fn questions(settings: &Settings, name: &str, source: &PrometheusSour
         .iter()
         .filter(|a| (a.sources.is_empty() || a.sources.iter().any(|s| s == name)) && !a.select.is_empty());
     own.map(|application| {
-        let instance = InstanceRule::Label(source.instance_label.clone());
+        let label = source.instance_label.clone();
+        let instance = match (&application.groups, InstanceId::new(application.name.as_str())) {
+            (GroupBy::Labels(_), Ok(name)) => InstanceRule::LabelOr(label, name),
+            (GroupBy::Labels(_) | GroupBy::Instances, _) => InstanceRule::Label(label),
+        };
         let query = |selector: &crate::domain::Selector| Query {
             selector: selector.clone(),
             instance: instance.clone(),
@@ -33,6 +37,12 @@ pub(super) fn questions(settings: &Settings, name: &str, source: &PrometheusSour
         (application.name.clone(), application.select.iter().map(query).collect())
     })
     .collect()
+}
+
+/// The question of an application that was found at a server.
+pub(super) fn question(name: ApplicationName, selector: Selector, source: &PrometheusSource) -> Questions {
+    let instance = InstanceRule::Label(source.instance_label.clone());
+    (name, vec![Query { selector, instance }])
 }
 
 /// Starts to follow a server for the applications that ask it.

@@ -13,9 +13,10 @@ use crate::adapters::guardian::{
 };
 use crate::adapters::store::{KeptAnswer, StoredRelease};
 use crate::adapters::telemetry::Metrics;
+use crate::config::{GroupBy, Settings};
 use crate::domain::{
-    Alert, ApplicationName, Batch, Feedback, LabelOutcome, RECORDING_FORMAT, ReleaseKey, ReleaseOrder,
-    Timestamp,
+    Alert, ApplicationName, Batch, Feedback, GroupSelectors, LabelOutcome, Matcher, RECORDING_FORMAT,
+    Relation, ReleaseKey, ReleaseOrder, Selector, Timestamp, Version,
 };
 use crate::guard::engine::{Input, OperatorOrder, Phase};
 use crate::guard::policy::WhenBlind;
@@ -64,6 +65,70 @@ fn check_order(order: &ReleaseOrder) -> Result<(), GuardianError> {
         check_batch(&format!("/batches/{index}"), batch)?;
     }
     Ok(())
+}
+
+/// Fills in the groups that settings tell by labels where the order lists no
+/// machines, and the release's versions for what stands for them.
+fn with_groups(mut order: ReleaseOrder, settings: &Settings) -> Result<ReleaseOrder, GuardianError> {
+    let configured = settings.application(&order.application).map(|application| &application.groups);
+    let groups = match (order.groups.take(), configured) {
+        (Some(groups), _) => groups,
+        (None, Some(GroupBy::Labels(groups))) if instances_of(&order).is_empty() => groups.clone(),
+        (None, _) => return Ok(order),
+    };
+    let release = filled(&groups.release, "/groups/release", &order)?;
+    let reference = filled(&groups.reference, "/groups/reference", &order)?;
+    if release == reference {
+        let problem = format!("both groups are {release}; a release is compared with another version");
+        return Err(invalid("/groups", problem));
+    }
+    order.groups = Some(GroupSelectors { release, reference, ..groups });
+    Ok(order)
+}
+
+/// A group's selector with the versions of an order.
+fn filled(selector: &Selector, at: &str, order: &ReleaseOrder) -> Result<Selector, GuardianError> {
+    if let Some(name) = &selector.name {
+        return Err(invalid(at, format!("it names the metric {name}; only labels tell groups apart")));
+    }
+    let versions = [
+        ("/version", "{version}", &order.version),
+        ("/previous_version", "{previous_version}", &order.previous_version),
+    ];
+    for (field, place, version) in versions {
+        if version.is_none() && selector.matchers.iter().any(|m| m.value().contains(place)) {
+            return Err(invalid(field, format!("it is needed: the groups are told apart by {selector}")));
+        }
+    }
+    let value = |matcher: &Matcher| {
+        versions.iter().fold(matcher.value().to_owned(), |value, (_, place, version)| {
+            let version = version.as_ref().map_or("", Version::as_str);
+            match matcher.relation() {
+                Relation::Equal | Relation::NotEqual => value.replace(place, version),
+                Relation::Like | Relation::Unlike => value.replace(place, &regex::escape(version)),
+            }
+        })
+    };
+    selector.with_values(value).map_err(|error| invalid(at, error.to_string()))
+}
+
+/// What a caller should know of groups that nobody is in yet.
+fn unmatched(order: &ReleaseOrder) -> Vec<String> {
+    let Some(groups) = &order.groups else { return Vec::new() };
+    let mut warnings = Vec::new();
+    if order.batches.iter().all(|batch| batch.instances.is_empty()) {
+        warnings.push(format!(
+            "no instance has the labels {} yet: nothing can be judged until one appears",
+            groups.release
+        ));
+    }
+    if order.reference.is_empty() {
+        warnings.push(format!(
+            "no instance has the labels {}: the release is compared with its own past alone",
+            groups.reference
+        ));
+    }
+    warnings
 }
 
 fn check_batch(at: &str, batch: &Batch) -> Result<(), GuardianError> {
@@ -158,7 +223,15 @@ impl Interface for Daemon {
             let application = order.application.clone();
             return Err(GuardianError::Frozen { application, until: freeze.until, reason: freeze.name });
         }
-        let integrated = self.application_for(&order)?;
+        // The interface fills in the moment where the caller left it out; it
+        // does not make a repeated call another one.
+        let sent = ReleaseOrder { started_at: Timestamp::default(), ..order.clone() };
+        let digest = digest("begin", &order.key().to_string(), &(&sent, emergency));
+        let order = with_groups(order, &self.settings())?;
+        let integrated = match self.application_for(&order) {
+            Ok(integrated) => integrated,
+            Err(missing) => self.ask_servers(&order, missing).await?,
+        };
         let known: std::collections::BTreeSet<_> =
             self.all_targets().iter().map(|t| t.instance.clone()).collect();
         let unknown: Vec<String> =
@@ -169,15 +242,14 @@ impl Interface for Daemon {
             warnings.push(format!("{} machines have no target yet: {shown}", unknown.len()));
         }
         let key = order.key();
-        // The interface fills in the moment where the caller left it out; it
-        // does not make a repeated call another one.
-        let sent = ReleaseOrder { started_at: Timestamp::default(), ..order.clone() };
-        let digest = digest("begin", &key.to_string(), &(&sent, emergency));
         let what = if emergency { "began it as an emergency" } else { "began it" };
         let input = Input::Begin(Box::new(order));
         let application = key.application.clone();
         let done =
             self.change(caller, &application, Some(key.clone()), input, what.to_owned(), digest).await?;
+        if let Some(live) = self.live(&key) {
+            warnings.extend(unmatched(&live.order));
+        }
         Ok(Begun {
             release: key,
             created: done.changed,

@@ -6,6 +6,7 @@
 
 mod actor;
 mod applications;
+mod asked;
 mod collect;
 mod courier;
 mod daemon;
@@ -20,6 +21,7 @@ mod recorder;
 mod restore;
 mod service;
 mod shared;
+mod telling;
 mod web;
 
 use std::collections::BTreeMap;
@@ -29,16 +31,16 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::adapters::clock;
 use crate::adapters::guardian::{Caller, Guardian, HaltState};
 use crate::adapters::release_systems::OpenError;
 use crate::adapters::store::{LockError, SqlStore, StateLock, Store, StoreError};
 use crate::adapters::telemetry::{LogStyle, Metrics, set_up_log};
-use crate::app::people::{Needs, People};
+use crate::app::people::Prepared;
 use crate::config::{LogFormat, Settings, Surroundings};
-use crate::domain::ApplicationName;
+use crate::domain::ReleaseOrder;
 
 use actor::Means;
 use courier::Couriers;
@@ -46,6 +48,7 @@ use daemon::{Daemon, Environment};
 pub(super) use model::load as load_model;
 use recorder::{Recorder, RecordingPolicy};
 use shared::{Shared, chain};
+use telling::Telling;
 
 /// The settings file has problems; they were printed.
 pub const EXIT_SETTINGS: u8 = 2;
@@ -251,8 +254,8 @@ pub async fn start(
         couriers: Arc::new(Couriers::new(shared.clone(), halted)),
         recorder: Recorder::start(shared, recordings.clone()),
     };
-    let watched: Vec<ApplicationName> =
-        store.watched().await?.into_iter().map(|release| release.order.application).collect();
+    let watched: Vec<ReleaseOrder> =
+        store.watched().await?.into_iter().map(|release| release.order).collect();
     let daemon = Arc::new(Daemon {
         means,
         settings: RwLock::new(Arc::new(settings)),
@@ -263,8 +266,13 @@ pub async fn start(
         targets: RwLock::new(BTreeMap::new()),
         recordings,
         stopping: AtomicBool::new(false),
+        asked: RwLock::new(BTreeMap::new()),
+        asked_changed: Notify::new(),
     });
     daemon.start_applications(&watched)?;
+    for order in watched {
+        tokio::spawn(daemon.clone().ask_again(order.application));
+    }
     let collectors = collect::Collectors::start(&daemon)?;
     Ok(Running { daemon, collectors, store, _lock: lock })
 }
@@ -273,26 +281,22 @@ async fn serve(args: &Args, settings: Settings, environment: Environment) -> Res
     let server = settings.server.clone();
     let listen_error = |source| ServeError::Listen { listen: server.listen, source };
     let access = web::access(&server, &environment)?;
+    let prepared = Prepared::new(&settings, environment.as_ref())?;
     let mut running = start(settings, environment.clone()).await?;
     let listener = tokio::net::TcpListener::bind(server.listen).await.map_err(listen_error)?;
     tracing::info!(listen = %server.listen, version = env!("CARGO_PKG_VERSION"), "the guardian runs");
     let (stop, stopped) = watch::channel(false);
     let secure = server.public_url.scheme() == "https";
-    let needs = Needs {
-        settings: running.daemon.settings(),
-        store: running.store.clone(),
-        outbox: running.store.clone(),
-        guardian: running.guardian(),
-        clock: Arc::new(clock::now),
-    };
-    let people = People::start(needs, environment.as_ref()).await?;
-    let links = people.router.clone();
+    let settings = running.daemon.settings();
+    let (mut telling, links) =
+        Telling::start(running.store.clone(), running.guardian(), settings, prepared).await?;
     let web = tokio::spawn(web::interface(listener, running.guardian(), access, secure, links, stopped));
-    let result = service::until_stopped(&mut running, &args.config, environment.as_ref(), web).await;
+    let result =
+        service::until_stopped(&mut running, &mut telling, &args.config, environment.as_ref(), web).await;
     service::say_stopping();
     tracing::info!("the guardian stops; what is in memory is stored first");
     stop.send_replace(true);
-    people.stop(std::time::Duration::from_secs(5)).await;
+    telling.stop().await;
     running.stop().await;
     result.map_err(listen_error)
 }

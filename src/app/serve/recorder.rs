@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 use crate::adapters::recording::{self, RecordingError};
 use crate::adapters::store::{StoreError, StoredRelease};
 use crate::domain::{
-    FeedbackKind, Label, LabelOutcome, LabelSource, MetricFamily, ReleaseKey, Scrape, Timestamp,
+    FeedbackKind, Label, LabelOutcome, LabelSource, MetricFamily, ReleaseKey, ReleaseOrder, Scrape, Timestamp,
 };
+use crate::signal::Divider;
 
 use super::shared::{Shared, chain, read};
 
@@ -122,6 +123,7 @@ impl Worker {
         let to = release.ended_at.unwrap_or_else(|| self.shared.now());
         let scrapes = self.shared.store.samples(&key.application, from, to).await?;
         let folder = folder_of(&read(&self.policy).dir, key);
+        let scrapes = divided(&release.order, scrapes);
         let mut order = release.order.clone();
         order.metrics = families(order.metrics, &scrapes);
         let label = self.label_of(&release).await?;
@@ -223,6 +225,17 @@ fn kind_word(kind: FeedbackKind) -> &'static str {
         FeedbackKind::FalseAlarm => "false_alarm",
         FeedbackKind::FaultMissed => "fault_missed",
     }
+}
+
+/// The scrapes as the release's groups see them: whoever reads the recording
+/// finds the instances that its groups name.
+fn divided(order: &ReleaseOrder, scrapes: Vec<Scrape>) -> Vec<Scrape> {
+    let Some(groups) = &order.groups else { return scrapes };
+    let mut divider = Divider::new(groups.into());
+    let mut parts: Vec<Scrape> =
+        scrapes.iter().flat_map(|scrape| divider.divide(scrape)).map(|part| part.scrape).collect();
+    parts.sort_by(|a, b| (a.at, &a.instance).cmp(&(b.at, &b.instance)));
+    parts
 }
 
 /// What the order knows of metrics, and what the targets said.

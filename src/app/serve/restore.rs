@@ -36,7 +36,8 @@ impl Actor {
         self.resend().await
     }
 
-    async fn refill(&mut self) -> Result<(), StoreError> {
+    /// Takes up what is stored of the samples.
+    pub(super) async fn refill(&mut self) -> Result<(), StoreError> {
         let shared = self.means.shared.clone();
         let now = shared.now();
         let from = now - self.spec.engine.history;

@@ -10,9 +10,11 @@ use tokio::task::JoinHandle;
 
 use crate::adapters::clock;
 use crate::adapters::guardian::Interface as _;
+use crate::app::people::Prepared;
 use crate::config::Surroundings;
 
 use super::shared::chain;
+use super::telling::Telling;
 use super::{Running, read_settings};
 
 /// How often the store is tried and the state is said.
@@ -39,6 +41,7 @@ pub(super) fn say_error(text: &str) {
 /// Beats until a signal ends it, or the interface fails.
 pub(super) async fn until_stopped(
     running: &mut Running,
+    telling: &mut Telling,
     config: &Path,
     environment: &dyn Surroundings,
     mut web: JoinHandle<io::Result<()>>,
@@ -54,13 +57,19 @@ pub(super) async fn until_stopped(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(running, config, environment),
+            _ = hangup.recv() => reload(running, telling, config, environment).await,
+            () = running.daemon.asked_changed.notified() => {
+                if let Err(error) = running.collectors.follow(&running.daemon) {
+                    tracing::error!(error = %chain(&error), "an application that was found cannot be followed");
+                }
+            }
             ended = &mut web => return match ended {
                 Ok(result) => result,
                 Err(error) => Err(io::Error::other(error)),
             },
             _ = beat.tick() => {
                 self_check(running, beats).await;
+                telling.try_waiting().await;
                 beats = beats.wrapping_add(1);
             }
         }
@@ -91,31 +100,19 @@ async fn self_check(running: &Running, beats: u32) {
 }
 
 /// Puts the settings file in force as it is now, or says why not.
-fn reload(running: &mut Running, config: &Path, environment: &dyn Surroundings) {
+async fn reload(running: &mut Running, telling: &mut Telling, config: &Path, environment: &dyn Surroundings) {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => tracing::debug!(%error, "the monotonic clock cannot be read"),
     }
-    let metrics = &running.daemon.means.shared.metrics;
-    let refused = match read_settings(config, environment) {
-        Err(error) => Some(chain(&error)),
-        Ok(settings) => {
-            let old = running.daemon.settings();
-            if settings.server != old.server || settings.store != old.store || settings.log != old.log {
-                tracing::warn!("changes of [server], [store] and [log] come into force at the next start");
-            }
-            let applied = running
-                .daemon
-                .reconfigure(super::model::with_model(settings))
-                .map_err(|e| chain(&e))
-                .and_then(|()| running.collectors.follow(&running.daemon).map_err(|e| chain(&e)));
-            if applied.is_err() {
-                // Half of a settings file is not in force: the old one was whole.
-                let _ = running.daemon.reconfigure(old.as_ref().clone());
-            }
-            applied.err()
+    let refused = match apply(running, config, environment) {
+        Ok(prepared) => {
+            telling.replace(running.daemon.settings(), prepared).await;
+            None
         }
+        Err(problems) => Some(problems),
     };
+    let metrics = &running.daemon.means.shared.metrics;
     match refused {
         None => {
             metrics.settings_current.set(1);
@@ -128,4 +125,26 @@ fn reload(running: &mut Running, config: &Path, environment: &dyn Surroundings) 
         }
     }
     notify(&[NotifyState::Ready]);
+}
+
+/// Puts the file in force, all but its channels, which are set up; or leaves
+/// everything as it was and says why.
+fn apply(running: &mut Running, config: &Path, environment: &dyn Surroundings) -> Result<Prepared, String> {
+    let settings = read_settings(config, environment).map_err(|error| chain(&error))?;
+    let prepared = Prepared::new(&settings, environment).map_err(|error| chain(&error))?;
+    let old = running.daemon.settings();
+    if settings.server != old.server || settings.store != old.store || settings.log != old.log {
+        tracing::warn!("changes of [server], [store] and [log] come into force at the next start");
+    }
+    let applied = running
+        .daemon
+        .reconfigure(super::model::with_model(settings))
+        .map_err(|e| chain(&e))
+        .and_then(|()| running.collectors.follow(&running.daemon).map_err(|e| chain(&e)));
+    if let Err(problems) = applied {
+        // Half of a settings file is not in force: the old one was whole.
+        let _ = running.daemon.reconfigure(old.as_ref().clone());
+        return Err(problems);
+    }
+    Ok(prepared)
 }

@@ -6,10 +6,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::adapters::guardian::Guardian;
+use crate::adapters::notify::pages::routes;
 use crate::adapters::web::{Access, Credential, Web, serve};
 use crate::config::{SecretError, Server};
 
 use super::daemon::Environment;
+use super::telling::Links;
 
 /// Fetches the tokens' secrets.
 ///
@@ -38,7 +40,7 @@ pub(super) async fn interface(
     guardian: Guardian,
     access: Access,
     secure: bool,
-    links: Option<axum::Router>,
+    links: Links,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let web = Web::new(guardian, access, secure);
@@ -46,9 +48,5 @@ pub(super) async fn interface(
         // An error means that the daemon is gone: stop as well.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let router = match links {
-        Some(links) => web.router_with(links),
-        None => web.router(),
-    };
-    serve(listener, router, stop).await
+    serve(listener, web.router_with(routes(links)), stop).await
 }

@@ -452,8 +452,8 @@ pub fn contrast(changes: &[f64], released: &[bool], buffer: &mut Vec<f64>) -> f6
     release - if reference.is_finite() { reference } else { 0.0 }
 }
 
-/// The bound of a histogram that about a tenth of the observations exceeded:
-/// there a shift of the whole distribution and one of its tail both show.
+/// The bound of a histogram that about the signal's slow share of the
+/// observations exceeded.
 fn choose_bound(observation: &Observation<'_>, id: SignalId, def: &SignalDef, span: Span) -> Option<f64> {
     let mut best: Option<(f64, f64)> = None;
     for bound in &def.bounds {
@@ -469,7 +469,7 @@ fn choose_bound(observation: &Observation<'_>, id: SignalId, def: &SignalDef, sp
             continue;
         }
         let share = (above / all).max(1e-6);
-        let distance = (share / 0.1).ln().abs();
+        let distance = (share / def.slow_share).ln().abs();
         if best.is_none_or(|(_, least)| distance < least) {
             best = Some((*bound, distance));
         }

@@ -153,6 +153,7 @@ fn definition(class: SignalClass) -> SignalDef {
         fills: false,
         error_kind: false,
         informative: false,
+        slow_share: 0.1,
         outgoing: false,
         weight: 1.0,
         muted: false,

@@ -66,6 +66,21 @@ pub struct SignalDef {
     /// Bounds of the histogram behind a `Slow` signal, ascending, in the
     /// metric's own unit.
     pub bounds: Vec<f64>,
+    /// Which of them: the one that about this share exceeded before the
+    /// release.
+    pub slow_share: f64,
+}
+
+/// There a shift of the whole distribution and one of its tail both show.
+const SLOW_SHARE: f64 = 0.1;
+
+impl SignalDef {
+    /// Takes a bound of the histogram behind it.
+    pub(super) fn learn_bound(&mut self, bound: f64) {
+        if let Err(at) = self.bounds.binary_search_by(|known| known.total_cmp(&bound)) {
+            self.bounds.insert(at, bound);
+        }
+    }
 }
 
 /// What one series adds to one signal.
@@ -87,6 +102,21 @@ pub enum Role {
     Bucket(f64),
     /// The start time of the process.
     StartTime,
+}
+
+impl Role {
+    /// Whether it takes values as they are, and not their increments.
+    pub(super) fn is_level(self) -> bool {
+        match self {
+            Self::Level | Self::LevelMean => true,
+            Self::Numerator
+            | Self::Denominator
+            | Self::Both
+            | Self::PerSecond
+            | Self::Bucket(_)
+            | Self::StartTime => false,
+        }
+    }
 }
 
 /// One series' part in one signal.
@@ -168,6 +198,7 @@ impl Draft {
             weight: 1.0,
             muted: false,
             bounds: Vec::new(),
+            slow_share: SLOW_SHARE,
         }
     }
 }

@@ -223,10 +223,7 @@ impl Catalogue {
                     let from = feeds.len();
                     self.feed_with_segments(series, family, "slow", &slow, Role::Bucket(bound), feeds);
                     for feed in &feeds[from..] {
-                        let bounds = &mut self.defs[feed.signal.index()].bounds;
-                        if let Err(at) = bounds.binary_search_by(|b| b.total_cmp(&bound)) {
-                            bounds.insert(at, bound);
-                        }
+                        self.defs[feed.signal.index()].learn_bound(bound);
                     }
                 } else {
                     self.feed_with_segments(series, family, "slow", &slow, Role::Denominator, feeds);
@@ -297,7 +294,7 @@ impl Catalogue {
     }
 }
 
-fn parse_bound(text: &str) -> Option<f64> {
+pub(super) fn parse_bound(text: &str) -> Option<f64> {
     if text == "+Inf" { Some(f64::INFINITY) } else { text.parse().ok() }
 }
 

@@ -316,6 +316,10 @@ fn history(detail: &ReleaseDetail) -> Markup {
         }
         details.more {
             summary { "Machines" }
+            @if let Some(groups) = &detail.order.groups {
+                p { "Told apart by labels: release " code { (groups.release) } ", reference " code { (groups.reference) }
+                    ". Batches and reference are those that were found to have them." }
+            }
             @for (i, batch) in detail.order.batches.iter().enumerate() {
                 p { "Batch " (i + 1) ", " (moment(batch.started_at)) ": "
                     @for (k, instance) in batch.instances.iter().enumerate() { @if k > 0 { ", " } (instance) } }
