@@ -43,13 +43,19 @@ async fn admitted(
     let who = web.admit_with(&Method::POST, headers, token, need, None).await?;
     let body = match json_bytes(headers, body) {
         Ok(body) => body,
-        // Nobody reads the answers that these systems get.
-        Err(problem) => return Err(web.refused(&who, None, problem).await),
+        Err(problem) => return Err(refused(web, &who, problem).await),
     };
     Ok((who, body))
 }
 
-fn unreadable(error: &impl std::fmt::Display) -> Problem {
+/// A body that cannot be taken leaves a line in the audit: nobody reads the
+/// answers that these systems get.
+pub(super) async fn refused(web: &Web, who: &Who, problem: Problem) -> Problem {
+    web.audit_refusal(&who.name, None, &problem).await;
+    problem
+}
+
+pub(super) fn unreadable(error: &impl std::fmt::Display) -> Problem {
     let title = "the body is not what is expected";
     Problem::new(StatusCode::BAD_REQUEST, "body", title).detail(error.to_string())
 }
@@ -67,7 +73,7 @@ async fn judge(
     });
     match judged.await {
         Ok(Ok(result)) => Ok(Json(result).into_response()),
-        Ok(Err(error)) => Err(web.refused(&who, None, unreadable(&error)).await),
+        Ok(Err(error)) => Err(refused(&web, &who, unreadable(&error)).await),
         Err(error) => {
             tracing::error!(%error, "a fault of the guardian's own was caught while it judged for Kayenta");
             Err(Problem::overloaded("the judgement failed by a fault of the guardian's own"))
@@ -97,7 +103,7 @@ async fn alerts(
     let (who, body) = admitted(&web, &headers, token, Need::Report, body).await?;
     let group = match alertmanager::Group::read(&body, clock::now()) {
         Ok(group) => group,
-        Err(error) => return Err(web.refused(&who, None, unreadable(&error)).await),
+        Err(error) => return Err(refused(&web, &who, unreadable(&error)).await),
     };
     let mut told = Told { left_out: group.left_out, ..Told::default() };
     for received in group.alerts {

@@ -162,13 +162,26 @@ async fn metrics(State(web): State<Web>) -> Response {
     ([(header::CONTENT_TYPE, kind)], web.guardian.metrics()).into_response()
 }
 
-// The address is not repeated: it may hold a token.
-async fn not_found() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here")
-        .detail("this is no address of the interface; see /api/v1/openapi.json")
+async fn not_found(request: Request) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here").detail(format!(
+        "{} is no address of the interface; see /api/v1/openapi.json",
+        shown(request.uri().path())
+    ))
 }
 
-async fn wrong_method(method: Method) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "wrong method")
-        .detail(format!("this address does not take {method}; see /api/v1/openapi.json"))
+/// An address as it may be shown: a token that stands in one is left out, since
+/// senders put answers into their own logs.
+fn shown(path: &str) -> String {
+    match path.trim_start_matches('/').split('/').next() {
+        Some(first @ ("flagger" | "kayenta" | "alertmanager")) => format!("/{first}/.."),
+        Some(_) | None => path.to_owned(),
+    }
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "wrong method").detail(format!(
+        "{} does not take {}; see /api/v1/openapi.json",
+        shown(request.uri().path()),
+        request.method()
+    ))
 }
