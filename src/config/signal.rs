@@ -19,10 +19,11 @@ const CLASSES: [(&str, SignalClass); 8] = [
     ("other", SignalClass::Other),
 ];
 
-const UNITS: [(&str, Unit); 5] = [
+const UNITS: [(&str, Unit); 6] = [
     ("ratio", Unit::Ratio),
     ("per_second", Unit::PerSecond),
     ("seconds", Unit::Seconds),
+    ("milliseconds", Unit::Milliseconds),
     ("bytes", Unit::Bytes),
     ("count", Unit::Count),
 ];

@@ -17,7 +17,7 @@ pub fn finding(observation: &Observation<'_>, def: &SignalDef, graded: &Graded, 
     };
     let mut name = def.name.clone();
     if let Some(bound) = graded.bound {
-        name = format!("{name} over {}", sentence::value(bound, Unit::Seconds));
+        name = format!("{name} over {}", sentence::value(bound, def.bound_unit()));
     }
     match (graded.view, by_traffic) {
         (View::Restlessness, _) => name = format!("restlessness of {name}"),

@@ -242,6 +242,12 @@ impl Judge {
         if wanted("business_stopped") && self.span.is_some() {
             findings.extend(rules::business_stopped(observation, ready, start, to));
         }
+        if wanted("metrics_missing") && self.span.is_some() {
+            findings.extend(rules::metrics_missing(observation, ready, start, to));
+        }
+        if wanted("spreading") && self.span.is_some() {
+            findings.extend(rules::spreading(observation, &self.funnel, to));
+        }
         if wanted("outside_alert") {
             findings.extend(rules::outside_alert(observation, alerts, now));
         }

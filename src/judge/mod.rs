@@ -9,6 +9,8 @@ pub mod model;
 pub mod pair;
 pub mod rules;
 pub mod sentence;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use finding::{Detector, Finding, Outcome};

@@ -10,6 +10,7 @@ pub fn value(value: f64, unit: Unit) -> String {
         Unit::Seconds if value.abs() < 1e-3 => format!("{} µs", significant(value * 1e6)),
         Unit::Seconds if value.abs() < 1.0 => format!("{} ms", significant(value * 1e3)),
         Unit::Seconds => format!("{} s", significant(value)),
+        Unit::Milliseconds => self::value(value / 1e3, Unit::Seconds),
         Unit::Bytes => bytes(value),
         Unit::Count => significant(value),
     }
@@ -58,6 +59,7 @@ mod tests {
         assert_eq!(value(0.0412, Unit::Ratio), "4.12 %");
         assert_eq!(value(0.350, Unit::Seconds), "350 ms");
         assert_eq!(value(0.000_25, Unit::Seconds), "250 µs");
+        assert_eq!(value(471.0, Unit::Milliseconds), "471 ms");
         assert_eq!(value(1_503_238_553.6, Unit::Bytes), "1.4 GiB");
         assert_eq!(value(12.34, Unit::PerSecond), "12.3 /s");
         assert_eq!(value(0.0, Unit::Count), "0");

@@ -100,7 +100,7 @@ mod tests {
             r#"http_requests_total{code="200",path="/b",region="x"}"#,
         ]);
         let errors: Vec<_> = found.signals.iter().filter(|s| s.class == SignalClass::Errors).collect();
-        assert_eq!(errors.len(), 1, "{found:?}");
+        assert_eq!(errors.len(), 2, "failed and refused: {found:?}");
         assert_eq!(errors[0].name, "error ratio of http_requests_total");
         assert_eq!(errors[0].segments, BTreeMap::from([("path".to_owned(), 2)]));
         assert!(found.has(SignalClass::Traffic) && !found.has(SignalClass::Latency));

@@ -50,6 +50,8 @@ pub enum Unit {
     PerSecond,
     /// Seconds.
     Seconds,
+    /// Thousandths of a second, as some metrics have it; shown like seconds.
+    Milliseconds,
     /// Bytes.
     Bytes,
     /// A count or a level without a unit.

@@ -6,7 +6,7 @@ mod gauges;
 mod results;
 
 pub use counters::{CounterMeaning, LogLevel, counter_meaning, is_business, log_level_of};
-pub use gauges::{fills_with_age, gauge_meaning, is_cache_content};
+pub use gauges::{fills_with_age, gauge_meaning, is_cache_content, is_collected};
 pub use results::{ResultValue, error_kind_of, result_of};
 
 use super::Unit;
@@ -62,29 +62,34 @@ pub fn is_about_the_scrape(name: &str) -> bool {
 /// Whether a name speaks of outgoing calls, which reveal faults that inbound
 /// success hides.
 pub fn is_outgoing(name: &str) -> bool {
-    has_word(
-        name,
-        &[
-            "client",
-            "upstream",
-            "outgoing",
-            "outbound",
-            "dependency",
-            "dependencies",
-            "downstream",
-            "backend",
-            "db",
-            "sql",
-            "redis",
-            "remote",
-        ],
-    )
+    // A proxy's backend is the service itself.
+    let proxy = has_word(name, &["haproxy", "envoy", "nginx", "traefik", "ingress", "istio"]);
+    !proxy
+        && has_word(
+            name,
+            &[
+                "client",
+                "upstream",
+                "outgoing",
+                "outbound",
+                "dependency",
+                "dependencies",
+                "downstream",
+                "backend",
+                "db",
+                "sql",
+                "redis",
+                "remote",
+            ],
+        )
 }
 
 /// The unit that a name or a declaration tells.
 pub fn unit_of(name: &str, declared: Option<&str>) -> Unit {
     let text = declared.unwrap_or(name);
-    if has_word(text, &["seconds", "second", "s"]) {
+    if has_word(text, &["milliseconds", "millis", "ms", "msec", "millisecond"]) {
+        Unit::Milliseconds
+    } else if has_word(text, &["seconds", "second", "s"]) {
         Unit::Seconds
     } else if has_word(text, &["bytes", "byte", "octets"]) {
         Unit::Bytes
@@ -146,17 +151,21 @@ mod tests {
 
     #[test]
     fn results_are_read_from_the_labels_of_many_makes() {
-        use ResultValue::{Bad, Good};
+        use ResultValue::{Bad, Good, Refused};
         for (text, expected) in [
             (r#"a{code="200"}"#, Some(Good)),
             (r#"a{code="503"}"#, Some(Bad)),
             (r#"a{status="5xx"}"#, Some(Bad)),
             (r#"a{response_code_class="5"}"#, Some(Bad)),
-            (r#"a{status_code="404"}"#, Some(Good)),
+            (r#"a{status_code="404"}"#, Some(Refused)),
+            (r#"a{status="4xx"}"#, Some(Refused)),
+            (r#"a{grpc_code="PermissionDenied"}"#, Some(Refused)),
+            (r#"a{outcome="CLIENT_ERROR"}"#, Some(Refused)),
             (r#"a{grpc_code="OK"}"#, Some(Good)),
             (r#"a{grpc_code="DeadlineExceeded"}"#, Some(Bad)),
             (r#"a{grpc_status="14"}"#, Some(Bad)),
-            (r#"a{grpc_status="5"}"#, Some(Good)),
+            (r#"a{grpc_status="5"}"#, Some(Refused)),
+            (r#"a{grpc_status="0"}"#, Some(Good)),
             (r#"a{outcome="SERVER_ERROR"}"#, Some(Bad)),
             (r#"a{outcome="SUCCESS"}"#, Some(Good)),
             (r#"a{result="declined"}"#, Some(Bad)),
@@ -182,6 +191,8 @@ mod tests {
             (r#"log_messages_total{level="error"}"#, M::Logs),
             ("log_exceptions_total", M::Errors),
             ("app_crashes_total", M::Crashes),
+            ("client_fatal_errors_total", M::Crashes),
+            ("ui_freezes_total", M::Crashes),
             ("OutOfMemoryErrors", M::Errors),
             (r#"cache_requests_total{result="miss"}"#, M::Cache { hit: false }),
             ("node_network_receive_bytes_total", M::Other),

@@ -183,14 +183,19 @@ impl<'a> Observation<'a> {
                 continue;
             }
             let mut events = 0.0;
-            let mut seen_on = 0;
+            let (mut seen_on, mut served) = (0, 0);
             for member in &self.groups.members {
-                let Some(column) = self.instance(member).and_then(|i| i.column(id)) else { continue };
-                let (count, _) = column.sum(from, to);
+                let Some(instance) = self.instance(member) else { continue };
+                // Instances that did not exist then have no say.
+                if instance.served().sum(from, to).1 <= 0.0 {
+                    continue;
+                }
+                served += 1;
+                let count = instance.column(id).map_or(0.0, |column| column.sum(from, to).0);
                 events += count;
                 seen_on += usize::from(count > 0.0);
             }
-            let enough = seen_on * 2 > self.groups.members.len() && events >= 50.0;
+            let enough = seen_on * 2 > served && events >= 50.0;
             if enough && best.is_none_or(|(_, most)| events > most) {
                 best = Some((id, events));
             }

@@ -50,6 +50,10 @@ fn scaled(unit: Unit, size: f64) -> Scaled {
         Unit::Seconds if size < 300.0 => Scaled { factor: 1.0, suffix: " s" },
         Unit::Seconds if size < 36_000.0 => Scaled { factor: 60.0, suffix: " min" },
         Unit::Seconds => Scaled { factor: 3600.0, suffix: " h" },
+        Unit::Milliseconds => {
+            let Scaled { factor, suffix } = scaled(Unit::Seconds, size / 1e3);
+            Scaled { factor: factor * 1e3, suffix }
+        }
         Unit::Bytes => {
             let steps = [(40, " TiB"), (30, " GiB"), (20, " MiB"), (10, " KiB")];
             match steps.iter().find(|(power, _)| size >= 2f64.powi(*power)) {
@@ -125,6 +129,7 @@ fn smallest_span(unit: Unit) -> f64 {
     match unit {
         Unit::Ratio | Unit::Seconds => 0.01,
         Unit::PerSecond | Unit::Count => 1.0,
+        Unit::Milliseconds => 10.0,
         Unit::Bytes => 1024.0,
     }
 }

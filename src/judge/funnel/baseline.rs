@@ -50,6 +50,9 @@ pub struct Baseline {
     /// For each window the largest difference that was seen without a release,
     /// down (as a positive number) and up.
     pub worst: Vec<(f64, f64)>,
+    /// For each window the noise of what both groups do alike, and the largest
+    /// such change up that was seen without a release.
+    pub shared: Vec<(f64, f64)>,
     /// For each window how much more events vary than independent ones would:
     /// 1 is Poisson. Only for counted signals.
     pub dispersion: Vec<f64>,
@@ -64,6 +67,8 @@ pub struct Baseline {
     pub constant: bool,
     /// Whether the numerator counts against the main traffic.
     pub by_traffic: bool,
+    /// What one event adds to the numerator: 1, or a sparse amount's mean.
+    pub grain: f64,
 }
 
 /// Where a signal's history is, in steps.
@@ -232,12 +237,14 @@ impl Baseline {
             base,
             noise: Vec::with_capacity(WINDOWS.len()),
             worst: Vec::with_capacity(WINDOWS.len()),
+            shared: Vec::with_capacity(WINDOWS.len()),
             dispersion: Vec::new(),
             worst_excess: Vec::new(),
             pseudo_releases: 0,
             spread: if spread.is_finite() { spread } else { 0.0 },
             constant,
             by_traffic,
+            grain: if def.class == SignalClass::Business { grain(&cells, span) } else { 1.0 },
         };
         this.measure_noise(&dense, &released, span);
         if is_counted(def) && view == View::Level {
@@ -262,6 +269,7 @@ impl Baseline {
             let (mut single_squares, mut single_count) = (0.0, 0.0);
             let (mut down, mut up) = (0.0f64, 0.0f64);
             let (mut single_down, mut single_up) = (0.0f64, 0.0f64);
+            let (mut shared_squares, mut shared_count, mut shared_up) = (0.0, 0.0, 0.0f64);
             let mut at = base;
             while at + window <= len {
                 for (change, dense) in changes.iter_mut().zip(dense) {
@@ -277,7 +285,13 @@ impl Baseline {
                 }
                 buffer.clear();
                 buffer.extend_from_slice(&changes);
-                let center = if known >= 3 { median(&mut buffer) } else { 0.0 };
+                let alike = median(&mut buffer);
+                if alike.is_finite() {
+                    shared_squares += alike * alike;
+                    shared_count += 1.0;
+                    shared_up = shared_up.max(alike);
+                }
+                let center = if known >= 3 { alike } else { 0.0 };
                 for change in changes.iter().filter(|c| c.is_finite()) {
                     let own = change - center;
                     single_squares += own * own;
@@ -315,6 +329,12 @@ impl Baseline {
             };
             self.noise.push(noise);
             self.worst.push(worst);
+            let shared = if shared_count >= 3.0 {
+                (f64::sqrt(shared_squares / shared_count), shared_up)
+            } else {
+                self.shared.last().copied().unwrap_or((f64::INFINITY, f64::INFINITY))
+            };
+            self.shared.push(shared);
         }
     }
 
@@ -434,6 +454,23 @@ impl Baseline {
             }
         }
     }
+}
+
+/// Amounts come in lumps: where most steps add nothing, what a step adds is one
+/// event. Where all steps add something the history's own noise says it all.
+fn grain(cells: &[Option<Cells<'_>>], span: Span) -> f64 {
+    let (mut steps, mut adding, mut total) = (0.0, 0.0, 0.0);
+    for cells in cells.iter().flatten() {
+        for step in span.from..span.start {
+            let (num, den) = cells.at(step);
+            steps += f64::from(u8::from(den > 0.0));
+            if den > 0.0 && num > 0.0 {
+                adding += 1.0;
+                total += num;
+            }
+        }
+    }
+    if adding > 0.0 && adding < 0.5 * steps { f64::max(1.0, total / adding) } else { 1.0 }
 }
 
 /// How far a count is above its expectation, in its standard deviations.

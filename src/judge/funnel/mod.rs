@@ -3,6 +3,7 @@
 
 mod baseline;
 mod counts;
+mod fading;
 mod scale;
 mod shift;
 
@@ -29,6 +30,13 @@ const FULL_EVERY: u64 = 6;
 
 /// Error ratios below it may be the time-outs of a slow start.
 const SMALL_ERROR_RATIO: f64 = 0.03;
+
+/// From these ages on, in seconds, memory that still climbs is believed to be
+/// a leak when it has grown by so much on the scale.
+const LEAKS: [(f64, f64); 2] = [(600.0, 0.12), (300.0, 0.3)];
+
+/// The same for memory under a garbage collector.
+const COLLECTED_LEAKS: [(f64, f64); 2] = [(1800.0, 0.25), (600.0, 0.4)];
 
 /// One signal that is judged, with its history.
 struct Judged {
@@ -185,6 +193,8 @@ impl Funnel {
             Some("the processes are young and it still fades")
         } else if let Some(why) = past_is_missing(judged, def, &shift) {
             Some(why)
+        } else if share_explains(look, def, &shift) {
+            Some("machines that are given another share of the traffic are loaded otherwise")
         } else {
             self.class_holds_back(look, judged, def, &shift)
         };
@@ -201,43 +211,36 @@ impl Funnel {
         shift: &Shift,
     ) -> Option<&'static str> {
         match def.class {
-            SignalClass::Errors
-            | SignalClass::Logs
-            | SignalClass::Health
-            | SignalClass::Latency
-            | SignalClass::Business => None,
+            SignalClass::Errors | SignalClass::Logs | SignalClass::Health | SignalClass::Latency => None,
+            SignalClass::Business if judged.baseline.by_traffic => None,
             SignalClass::Saturation if def.fills => {
                 // Memory that is higher and settled is a bigger program; memory
                 // that is higher and climbs on is a leak.
                 let climb = look.climb(judged.id, def, &judged.baseline);
-                let leaks = climb.is_finite() && climb > 0.45 && shift.change > 0.12;
+                let limits = if def.collected { COLLECTED_LEAKS } else { LEAKS };
+                let grown = limits.iter().find(|(age, _)| shift.age_seconds >= *age).map_or(0.6, |l| l.1);
+                let leaks = climb.is_finite() && climb > 0.45 && shift.change > grown;
                 let huge = shift.change > 0.6 && shift.practical > 4.0 && shift.age_seconds > 120.0;
                 (!leaks && !huge).then_some("it is higher, and not seen to climb on")
             }
             SignalClass::Saturation if def.shape == Shape::Ratio => {
                 Some("caches miss more, which alone harms nobody")
             }
+            SignalClass::Saturation if judged.baseline.view == View::Restlessness && self.described => {
+                Some("it is restless, which alone harms nobody")
+            }
             SignalClass::Saturation => None,
-            SignalClass::Traffic => {
+            // Orders a second fall with the share of the traffic.
+            SignalClass::Traffic | SignalClass::Business => {
                 let left = share_left(shift);
-                let served_before_drop = look.to - shift.since < self.steps_served(look) - 3;
-                (left > 0.04 && !served_before_drop)
-                    .then_some("a smaller share of the traffic from the start")
+                let fell = look.fell_since_start(judged.id, def, &judged.baseline);
+                (left > 0.03 && !fell).then_some("a smaller share of the traffic from the start")
             }
             SignalClass::Other if self.described => {
                 Some("its meaning is not known, and signals of known meaning are there")
             }
             SignalClass::Other => None,
         }
-    }
-
-    fn steps_served(&self, look: &Look<'_>) -> Step {
-        let members = &look.observation.groups.members;
-        (0..members.len())
-            .filter(|i| members[*i].group() == Group::Release)
-            .map(|i| look.to - look.ready[i])
-            .max()
-            .unwrap_or(0)
     }
 }
 
@@ -250,7 +253,7 @@ fn past_is_missing(judged: &Judged, def: &SignalDef, shift: &Shift) -> Option<&'
     let by_seconds = def.shape == Shape::Rate && !judged.baseline.by_traffic;
     let depends_on_share = match def.class {
         SignalClass::Traffic => shift.values[1] != Some(0.0) || def.segment.is_some(),
-        SignalClass::Business => by_seconds,
+        SignalClass::Business => by_seconds || def.segment.is_some(),
         SignalClass::Other => true,
         SignalClass::Errors
         | SignalClass::Latency
@@ -260,6 +263,35 @@ fn past_is_missing(judged: &Judged, def: &SignalDef, shift: &Shift) -> Option<&'
     };
     (depends_on_share || judged.baseline.view == View::Restlessness)
         .then_some("the released machines have no past of their own to compare with")
+}
+
+/// Where the release system said what share of the traffic a released machine
+/// gets, load that differs by no more is no fault of the version. Signals that
+/// are counted by request need no such excuse.
+fn share_explains(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> bool {
+    let loaded = match def.class {
+        SignalClass::Other => true,
+        SignalClass::Saturation => !def.fills && !def.by_traffic,
+        SignalClass::Errors
+        | SignalClass::Latency
+        | SignalClass::Traffic
+        | SignalClass::Business
+        | SignalClass::Logs
+        | SignalClass::Health => false,
+    };
+    let told: Vec<f64> = look
+        .observation
+        .groups
+        .of(Group::Release)
+        .filter(|m| m.weight_is_given)
+        .map(|m| m.weight.max(1e-3).ln())
+        .collect();
+    if !loaded || told.is_empty() {
+        return false;
+    }
+    let expected = told.iter().sum::<f64>() / told.len() as f64;
+    // What the released machines do not serve, the others do.
+    expected.abs() > 0.1 && shift.upward == (expected > 0.0) && shift.change <= 1.2 * expected.abs() + 0.3
 }
 
 /// What is left of the traffic that the reference group's change lets expect.

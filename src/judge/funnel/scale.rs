@@ -15,16 +15,20 @@ impl Scale {
     /// The scale for a signal whose usual magnitude was `typical`.
     pub fn of(def: &SignalDef, by_traffic: bool, typical: f64) -> Self {
         let floor: f64 = match (def.shape, def.class, def.unit) {
+            (Shape::Ratio, SignalClass::Errors, _) if def.refusals => 0.01,
             // Below a tenth of a per cent, error ratios are all alike.
             (Shape::Ratio, SignalClass::Errors, _) => 0.001,
             (Shape::Ratio | Shape::Slow, _, _) => 0.005,
-            (Shape::Rate, SignalClass::Errors | SignalClass::Logs | SignalClass::Health, _) if by_traffic => {
-                0.001
-            }
+            // Of a thousand sessions one that crashes is many.
+            (Shape::Rate, SignalClass::Health, _) if by_traffic => 0.0001,
+            (Shape::Rate, SignalClass::Errors | SignalClass::Logs, _) if by_traffic => 0.001,
             (Shape::Rate, SignalClass::Errors | SignalClass::Logs | SignalClass::Health, _) => 0.01,
+            (Shape::Level, SignalClass::Errors, Unit::Ratio) => 0.001,
+            (Shape::Level, SignalClass::Errors, _) => 0.01,
             (Shape::Rate, _, Unit::Ratio) => 0.005,
             (Shape::Rate, _, _) => 1e-6,
             (_, _, Unit::Seconds) => 1e-4,
+            (_, _, Unit::Milliseconds) => 0.1,
             (_, _, Unit::Bytes) => 65_536.0,
             (_, SignalClass::Saturation, Unit::Count) => 1.0,
             (_, _, Unit::Count | Unit::Ratio | Unit::PerSecond) => 1e-9,
@@ -83,14 +87,16 @@ impl Practical {
     pub fn of(def: &SignalDef, by_traffic: bool) -> Self {
         let (change, absolute) = match def.class {
             SignalClass::Errors | SignalClass::Logs | SignalClass::Health => match def.shape {
+                Shape::Ratio if def.refusals => (0.7, 0.03),
                 Shape::Ratio => (0.5, 0.0015),
                 Shape::Rate if by_traffic && def.error_kind => (0.4, 0.001),
+                Shape::Rate if by_traffic && def.class == SignalClass::Health => (0.7, 0.0003),
                 Shape::Rate if by_traffic => (0.7, 0.003),
                 Shape::Rate => (0.7, 0.02),
                 Shape::Mean | Shape::Level | Shape::Slow => (0.5, 0.0),
             },
             SignalClass::Latency => match def.shape {
-                Shape::Slow | Shape::Ratio => (0.45, 0.03),
+                Shape::Slow | Shape::Ratio => (0.5, 0.05),
                 Shape::Mean | Shape::Level | Shape::Rate => (0.22, 0.0),
             },
             SignalClass::Traffic => (1.2, 0.0),

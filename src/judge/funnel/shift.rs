@@ -2,8 +2,6 @@
 //! reference group and against its own past, by more than it ever did without
 //! a release, by enough to matter, on enough machines, and to stay?
 
-use std::time::Duration;
-
 use crate::domain::Group;
 use crate::signal::{BadWhen, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
@@ -15,23 +13,7 @@ use super::scale::Practical;
 const BEYOND_WORST: f64 = 1.25;
 
 /// Noise that is never believed to be smaller, on the scale: one per cent.
-const NOISE_FLOOR: f64 = 0.01;
-
-/// How long a young process may move signals that warm. Cold caches of the
-/// services that were measured settled within ten minutes.
-const WARM_UP: Duration = Duration::from_secs(600);
-
-/// A decay slower than this is no warm-up that is over within `WARM_UP`.
-const WARM_UP_DECAY: Duration = Duration::from_secs(400);
-
-/// Machines released within this were released together.
-const SAME_COHORT: Duration = Duration::from_secs(45);
-
-/// From this age on, a machine that shows nothing is believed to be well.
-const CALM_AGE: Duration = Duration::from_secs(180);
-
-/// Youngest age at which a warming signal is judged at all.
-const WARM_AGE_MIN: Duration = Duration::from_secs(45);
+pub(super) const NOISE_FLOOR: f64 = 0.01;
 
 /// How sure, and over how many tries: derived from the error budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +25,20 @@ pub struct Budget {
 }
 
 /// Part of a change of both groups by which equal machines may differ.
-const SHARED_SHARE: f64 = 0.4;
+const SHARED_SHARE: f64 = 0.5;
+
+/// From so many released machines on, one of them may fail alone: a region or
+/// a tenant that only it serves.
+const LONE_AMONG_MIN: usize = 3;
+
+/// How much more is asked of one machine among several.
+const LONE_FACTOR: f64 = 1.6;
+
+/// How much more is asked of machines without a past: new ones are not equal.
+const NEWCOMER_FACTOR: f64 = 1.5;
+
+/// Restless gauges are many, and their noise is the least known.
+const RESTLESS_FACTOR: f64 = 1.3;
 
 /// Heavier tails than the normal's: measured noise is Gaussian nowhere.
 const TAIL_FACTOR: f64 = 1.25;
@@ -136,12 +131,12 @@ pub struct Changes {
 }
 
 impl Look<'_> {
-    fn is_released(&self, member: usize) -> bool {
+    pub(super) fn is_released(&self, member: usize) -> bool {
         self.observation.groups.members[member].group() == Group::Release
     }
 
     /// The reference members' typical value before the release, on the scale.
-    fn usual(&self, baseline: &Baseline) -> f64 {
+    pub(super) fn usual(&self, baseline: &Baseline) -> f64 {
         let members = self.observation.groups.members.iter();
         let reference = members.zip(&baseline.base).filter(|(m, _)| m.group() == Group::Reference);
         median(&mut reference.map(|(_, base)| *base).collect())
@@ -187,7 +182,7 @@ impl Look<'_> {
         let mut best: Option<Shift> = None;
         let mut since = self.to;
         for (window, steps) in WINDOWS.iter().enumerate() {
-            let Some(shift) = self.window_shift(id, def, baseline, &changes, window) else { continue };
+            let Some(shift) = self.window_shift(id, def, baseline, &changes, window, None) else { continue };
             if shift.margin >= 1.0 {
                 since = since.min(self.to - steps);
             }
@@ -196,6 +191,22 @@ impl Look<'_> {
             }
         }
         let mut best = best?;
+        if best.margin < 1.0 && best.judged >= LONE_AMONG_MIN && is_counted(def) && !def.refusals {
+            let released = (0..self.ready.len()).filter(|i| self.is_released(*i));
+            let alone = released.flat_map(|only| {
+                let changes = &changes;
+                (0..WINDOWS.len()).filter_map(move |window| {
+                    self.window_shift(id, def, baseline, changes, window, Some(only))
+                })
+            });
+            // One new machine may always have been like that; crashes are no habit.
+            let known = |s: &Shift| s.values[0].is_some() || def.class == SignalClass::Health;
+            let sure = alone.filter(|s| s.margin >= 1.0 && known(s));
+            if let Some(shift) = sure.max_by(|a, b| a.margin.total_cmp(&b.margin)) {
+                since = self.to - shift.steps;
+                best = Shift { judged: best.judged, ..shift };
+            }
+        }
         best.since = if since < self.to { since } else { self.to - best.steps };
         if best.margin >= 0.5 && !def.error_kind && !def.fills {
             self.judge_fading(id, def, baseline, &mut best);
@@ -210,9 +221,17 @@ impl Look<'_> {
         baseline: &Baseline,
         changes: &Changes,
         window: usize,
+        only: Option<usize>,
     ) -> Option<Shift> {
         let members = &self.observation.groups.members;
         let mut change = changes.change[window].clone();
+        if let Some(only) = only {
+            for (index, change) in change.iter_mut().enumerate() {
+                if index != only && self.is_released(index) {
+                    *change = f64::NAN;
+                }
+            }
+        }
         let released: Vec<bool> = (0..members.len()).map(|i| self.is_released(i)).collect();
         if let (Some(traffic), true) = (self.traffic, moves_with_traffic(def, baseline)) {
             for (own, traffic) in change.iter_mut().zip(&traffic[window]) {
@@ -238,16 +257,23 @@ impl Look<'_> {
         let sign = if upward { 1.0 } else { -1.0 };
         let (directed, own) = (sign * difference, sign * own);
         // What the reference group did alone is not the release's change.
-        let effective = directed.min(2.5 * own);
+        let effective = directed.min(1.5 * own);
 
         let noise = self.noise(def, baseline, changes, window, &released, &change, judged);
         let counted = is_counted(def) && !baseline.dispersion.is_empty();
-        let count = self.count_tail(def, baseline, changes, window, &released);
+        let count = self.count_tail(def, baseline, changes, window, &released, only);
         let score = if counted { count.score } else { effective / noise };
         let (down, up) = baseline.worst[window];
         let worst = if upward { up } else { down };
-        let practical = Practical::of(def, baseline.by_traffic);
         let values = group_values(baseline, changes, window, &released, &change);
+        let mut practical = Practical::of(def, baseline.by_traffic);
+        if values[0].is_none() && def.class == SignalClass::Latency {
+            practical.change *= NEWCOMER_FACTOR;
+        }
+        // One machine among several has causes of its own as well.
+        let lone_member = if only.is_some() { LONE_FACTOR } else { 1.0 };
+        practical.change *= lone_member;
+        practical.absolute *= lone_member;
         let moved = match (values[1], values[3].or(values[0])) {
             (Some(after), Some(compared)) => (after - compared).abs(),
             _ => 0.0,
@@ -270,7 +296,12 @@ impl Look<'_> {
         let little_past = if baseline.pseudo_releases < 4 { 1.5 } else { 1.0 };
         let score_needed =
             if counted { self.budget.score / TAIL_FACTOR * COUNT_FACTOR } else { self.budget.score };
-        let needed = score_needed / def.weight * lone * if counted { 1.0 } else { brief * little_past };
+        let restless = match baseline.view {
+            super::baseline::View::Level => 1.0,
+            super::baseline::View::Restlessness => RESTLESS_FACTOR,
+        };
+        let once = if counted { 1.0 } else { brief * little_past * restless };
+        let needed = score_needed / def.weight * lone * lone_member * once;
         let beyond = if counted {
             count.beyond_worst
         } else if worst > 0.0 {
@@ -379,6 +410,7 @@ impl Look<'_> {
         changes: &Changes,
         window: usize,
         released: &[bool],
+        only: Option<usize>,
     ) -> Count {
         if !is_counted(def) || baseline.dispersion.is_empty() {
             return Count { tail: 1.0, score: 0.0, beyond_worst: 0.0, is_new: false };
@@ -388,6 +420,9 @@ impl Look<'_> {
         let (mut now_events, mut now_exposure) = (0.0, 0.0);
         let (mut own_events, mut own_exposure) = (0.0, 0.0);
         for (index, released) in released.iter().enumerate() {
+            if *released && only.is_some_and(|only| only != index) {
+                continue;
+            }
             let (num, den) = changes.sums[window][index];
             let (before_num, before_den) = baseline.totals.get(index).copied().unwrap_or_default();
             past_events += before_num;
@@ -437,129 +472,6 @@ impl Look<'_> {
             .unwrap_or(0);
         youngest as f64 * self.observation.window.step().as_secs_f64()
     }
-
-    /// Whether a change on young processes is a warm-up that fades. Machines
-    /// that were released together are compared at the same age. For signals
-    /// that warm, a fault is believed only where a decay that ends in time can
-    /// be excluded; for the others only a decay that is seen is one.
-    fn judge_fading(&self, id: SignalId, def: &SignalDef, baseline: &Baseline, shift: &mut Shift) {
-        let step_seconds = self.observation.window.step().as_secs_f64();
-        let sign = if shift.upward { 1.0 } else { -1.0 };
-        let mut cohorts: Vec<(Step, Vec<usize>)> = Vec::new();
-        for (index, ready) in self.ready.iter().enumerate() {
-            if !self.is_released(index) || *ready >= self.to {
-                continue;
-            }
-            let together = (SAME_COHORT.as_secs_f64() / step_seconds).ceil() as Step;
-            match cohorts.iter_mut().find(|(first, _)| (first - ready).abs() <= together) {
-                Some((first, members)) => {
-                    *first = (*first).max(*ready);
-                    members.push(index);
-                }
-                None => cohorts.push((*ready, vec![index])),
-            }
-        }
-        cohorts.sort_by_key(|(ready, _)| *ready);
-        let mut steady = false;
-        let mut oldest_shown = None;
-        let mut calm_elder = false;
-        for (ready, members) in &cohorts {
-            let age = (self.to - ready) as f64 * step_seconds;
-            let half = ((self.to - ready) / 2).max(1);
-            let early =
-                sign * self.difference_over(id, def, baseline, self.to - 2 * half, self.to - half, members);
-            let late = sign * self.difference_over(id, def, baseline, self.to - half, self.to, members);
-            let shows = late >= 0.4 * shift.change;
-            if !shows {
-                // Older machines that are well again show what becomes of the young.
-                calm_elder |= age >= CALM_AGE.as_secs_f64() && oldest_shown.is_none();
-                continue;
-            }
-            let window = WINDOWS.iter().rposition(|w| *w <= half).unwrap_or(0);
-            let group_share = (shift.judged as f64 / members.len() as f64).sqrt();
-            let noise = baseline.noise[window].min(shift.change / shift.score.max(1e-9)).hypot(NOISE_FLOOR)
-                * group_share;
-            let ratio = if early > 0.0 { late / early } else { 3.0 };
-            if oldest_shown.is_none() {
-                oldest_shown = Some(age);
-                shift.steadiness = ratio.clamp(0.0, 3.0);
-            }
-            let uncertainty = 1.5 * noise / early.max(1e-9) * std::f64::consts::SQRT_2;
-            let decayed = (-(half as f64) * step_seconds / WARM_UP_DECAY.as_secs_f64()).exp();
-            let fades = if def.warms {
-                let huge = late > 1.4 && (age > 90.0 || ratio - uncertainty > 0.9);
-                let young = age < WARM_AGE_MIN.as_secs_f64().max(2.0 * step_seconds);
-                !huge && (young || ratio - uncertainty < decayed)
-            } else {
-                ratio < decayed.min(0.85) && early > 0.0
-            };
-            let seen_to_fade = ratio < decayed && early > 0.0;
-            // Where older machines are seen to recover, the young ones will.
-            calm_elder |= seen_to_fade && oldest_shown == Some(age) && age >= CALM_AGE.as_secs_f64();
-            steady |= if age < WARM_UP.as_secs_f64() {
-                !fades
-            } else {
-                age > 2.0 * WARM_UP.as_secs_f64() || !seen_to_fade
-            };
-        }
-        let eldest = oldest_shown.unwrap_or(0.0);
-        shift.fading = !steady || (calm_elder && def.warms && eldest < WARM_UP.as_secs_f64());
-    }
-
-    fn difference_over(
-        &self,
-        id: SignalId,
-        def: &SignalDef,
-        baseline: &Baseline,
-        from: Step,
-        to: Step,
-        of: &[usize],
-    ) -> f64 {
-        let members = &self.observation.groups.members;
-        let usual = self.usual(baseline);
-        let change_of = |index: usize| {
-            let Some(cells) = self.observation.cells(id, def, &members[index], baseline.bound) else {
-                return f64::NAN;
-            };
-            let from = from.max(self.ready[index]);
-            if from >= to {
-                return f64::NAN;
-            }
-            let (num, den) = baseline.sums(&cells, from, to);
-            // Who has no past of its own is compared with the reference group's.
-            let base = baseline.base.get(index).copied().filter(|b| b.is_finite()).unwrap_or(usual);
-            if den > 0.0 { baseline.scale.of_value(num / den) - base } else { f64::NAN }
-        };
-        let release = mean(of.iter().map(|index| change_of(*index)));
-        let mut reference: Vec<f64> =
-            (0..members.len()).filter(|i| !self.is_released(*i)).map(change_of).collect();
-        let reference = median(&mut reference);
-        release - if reference.is_finite() { reference } else { 0.0 }
-    }
-
-    /// The slope of the release group's recent change against its slope since
-    /// the start: near 1 or above, it still climbs; near 0, it settled.
-    pub fn climb(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> f64 {
-        let oldest = (0..self.ready.len())
-            .filter(|i| self.is_released(*i))
-            .map(|i| self.ready[i])
-            .min()
-            .unwrap_or(self.to);
-        let third = (self.to - oldest) / 4;
-        if third < 2 {
-            return f64::NAN;
-        }
-        let released: Vec<usize> = (0..self.ready.len()).filter(|i| self.is_released(*i)).collect();
-        let at = |k: Step| {
-            self.difference_over(id, def, baseline, self.to - (k + 1) * third, self.to - k * third, &released)
-        };
-        let (last, previous, earlier, first) = (at(0), at(1), at(2), at(3));
-        let rises = last > previous && previous > earlier && earlier > first;
-        if !(last - first).is_finite() || !rises {
-            return 0.0;
-        }
-        (last - previous) / ((last - first) / 3.0)
-    }
 }
 
 /// Load moves these: more traffic to a machine is not its fault.
@@ -602,7 +514,7 @@ fn counting_noise(
         let value = (num + 0.5) / (den + 1.0);
         let spread = match def.shape {
             Shape::Ratio | Shape::Slow => (value * (1.0 - value)).max(0.0) / den,
-            _ => (num + 0.5) / (den * den),
+            _ => baseline.grain * (num + 0.5 * baseline.grain) / (den * den),
         };
         spread * baseline.scale.slope_at(num / den).powi(2)
     };

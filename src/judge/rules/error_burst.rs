@@ -11,6 +11,10 @@ const BURST_EVENTS_MIN: f64 = 15.0;
 /// Least share of failed events.
 const BURST_RATIO_MIN: f64 = 0.08;
 
+/// Least share while a process is so young that its start may explain less.
+const START_RATIO_MIN: f64 = 0.25;
+const START_SECONDS: f64 = 25.0;
+
 /// Least events of a new kind of error.
 const NEW_EVENTS_MIN: f64 = 5.0;
 
@@ -94,16 +98,19 @@ pub fn error_burst(observation: &Observation<'_>, ready: &[Step], start: Step, t
     let from = to - 3;
     let mut best: Option<Finding> = None;
     for (id, def) in observation.window.catalogue().signals() {
-        if def.class != SignalClass::Errors || def.shape != Shape::Ratio || def.muted || def.segment.is_some()
-        {
+        let fails = def.class == SignalClass::Errors && def.shape == Shape::Ratio && !def.refusals;
+        if !fails || def.muted || def.segment.is_some() {
             continue;
         }
         let sums = sums(observation, id, def, ready, from, to, start);
         let ratio = |(num, den): (f64, f64)| if den > 0.0 { num / den } else { 0.0 };
         let (now, reference, past) = (ratio(sums.release), ratio(sums.reference), ratio(sums.past));
+        let oldest = ready.iter().filter(|ready| **ready > start - 1 && **ready < to).min();
+        let served = oldest.map_or(0, |ready| to - ready) as f64 * observation.window.step().as_secs_f64();
+        let least = if served < START_SECONDS { START_RATIO_MIN } else { BURST_RATIO_MIN };
         let wide = sums.shows.len() * 2 >= sums.judged;
         let burst = sums.release.0 >= BURST_EVENTS_MIN
-            && now >= BURST_RATIO_MIN + past
+            && now >= least + past
             && now > 8.0 * reference.max(past)
             && wide;
         if !burst || best.as_ref().is_some_and(|b| b.release_after.unwrap_or(0.0) >= now) {

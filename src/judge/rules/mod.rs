@@ -4,12 +4,16 @@ mod alert;
 mod business_stopped;
 mod error_burst;
 mod health;
+mod metrics_missing;
+mod spreading;
 mod threshold;
 
 pub use alert::outside_alert;
 pub use business_stopped::business_stopped;
 pub use error_burst::{error_burst, new_exception};
 pub use health::{CrashLoop, Silence, crash_loop, instance_silent};
+pub use metrics_missing::metrics_missing;
+pub use spreading::spreading;
 pub use threshold::{Threshold, ThresholdSide, threshold};
 
 /// The names of all rules, as settings write them.
@@ -19,6 +23,8 @@ pub const RULES: &[&str] = &[
     "error_burst",
     "new_exception",
     "business_stopped",
+    "metrics_missing",
+    "spreading",
     "outside_alert",
     "threshold",
 ];

@@ -1,6 +1,6 @@
 //! One signal: what it is about, and how its value comes of series.
 
-use super::super::{BadWhen, SignalClass, Unit};
+use super::super::{BadWhen, SignalClass, Unit, names};
 
 /// The place of a signal in its catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,8 +53,12 @@ pub struct SignalDef {
     pub warms: bool,
     /// Starts lower in a young process and climbs in health.
     pub fills: bool,
+    /// Memory that a garbage collector keeps: it swings, and settles late.
+    pub collected: bool,
     /// Whether the segment names a kind of error: a new one is evidence.
     pub error_kind: bool,
+    /// Its bad events are, by the server's word, the callers' own fault.
+    pub refusals: bool,
     /// A level that settings show to be a configuration or a content.
     pub informative: bool,
     /// Whose calls: the process's own, to others.
@@ -79,6 +83,16 @@ impl SignalDef {
     pub(super) fn learn_bound(&mut self, bound: f64) {
         if let Err(at) = self.bounds.binary_search_by(|known| known.total_cmp(&bound)) {
             self.bounds.insert(at, bound);
+        }
+    }
+}
+
+impl SignalDef {
+    /// The unit of its histogram's bounds.
+    pub fn bound_unit(&self) -> Unit {
+        match names::unit_of(&self.metric, None) {
+            Unit::Milliseconds => Unit::Milliseconds,
+            Unit::Seconds | Unit::Ratio | Unit::PerSecond | Unit::Bytes | Unit::Count => Unit::Seconds,
         }
     }
 }
@@ -138,7 +152,9 @@ pub(super) struct Draft {
     pub(super) by_traffic: bool,
     pub(super) warms: bool,
     pub(super) fills: bool,
+    pub(super) collected: bool,
     pub(super) error_kind: bool,
+    pub(super) refusals: bool,
     pub(super) informative: bool,
     pub(super) outgoing: bool,
 }
@@ -154,7 +170,9 @@ impl Draft {
             by_traffic: false,
             warms: false,
             fills: false,
+            collected: false,
             error_kind: false,
+            refusals: false,
             informative: false,
             outgoing: false,
         }
@@ -167,6 +185,11 @@ impl Draft {
 
     pub(super) fn warms(mut self) -> Self {
         self.warms = true;
+        self
+    }
+
+    pub(super) fn refusals(mut self) -> Self {
+        self.refusals = true;
         self
     }
 
@@ -192,7 +215,9 @@ impl Draft {
             by_traffic: self.by_traffic,
             warms: self.warms,
             fills: self.fills,
+            collected: self.collected,
             error_kind: self.error_kind,
+            refusals: self.refusals,
             informative: self.informative,
             outgoing: self.outgoing,
             weight: 1.0,

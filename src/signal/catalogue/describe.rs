@@ -176,10 +176,28 @@ impl Catalogue {
             Draft::new("error ratio of", SignalClass::Errors, Unit::Ratio, BadWhen::Higher, Shape::Ratio)
                 .outgoing(names::is_outgoing(metric));
         let role = match value {
-            ResultValue::Good => Role::Denominator,
+            ResultValue::Good | ResultValue::Refused => Role::Denominator,
             ResultValue::Bad => Role::Both,
         };
         self.feed_with_segments(series, metric, "results", &def, role, feeds);
+        if !names::is_outgoing(metric) && !business {
+            // Callers err everywhere; far more of them on the new version only
+            // means that it no longer takes what it took. Single routes and
+            // tenants have bad callers of their own.
+            let def = Draft::new(
+                "refused ratio of",
+                SignalClass::Errors,
+                Unit::Ratio,
+                BadWhen::Higher,
+                Shape::Ratio,
+            )
+            .refusals();
+            let role = match value {
+                ResultValue::Good | ResultValue::Bad => Role::Denominator,
+                ResultValue::Refused => Role::Both,
+            };
+            self.feed(metric, None, "refused", &def, role, feeds);
+        }
         if business {
             if value == ResultValue::Good {
                 let def = Draft::new(
@@ -203,7 +221,11 @@ impl Catalogue {
         let latency = names::is_latency(family);
         let gc = names::has_word(family, &["gc", "pause"]);
         let outgoing = names::is_outgoing(family);
-        let unit = if latency { Unit::Seconds } else { names::unit_of(family, None) };
+        let unit = match names::unit_of(family, None) {
+            Unit::Milliseconds if latency => Unit::Milliseconds,
+            _ if latency => Unit::Seconds,
+            unit => unit,
+        };
         let (class, bad) = match (latency, gc) {
             (_, true) => (SignalClass::Saturation, BadWhen::Higher),
             (true, false) => (SignalClass::Latency, BadWhen::Higher),
@@ -259,9 +281,17 @@ impl Catalogue {
         {
             return;
         }
+        // Quantiles cannot be summed, only averaged: what failed is as fast or
+        // slow as it likes, and appears late in a young process.
+        if names::result_of(series).is_some_and(|(_, value)| value != ResultValue::Good) {
+            return;
+        }
         let label = format!("p{} of", (quantile * 1000.0).round() / 10.0);
-        let def =
-            Draft::new(&label, SignalClass::Latency, Unit::Seconds, BadWhen::Higher, Shape::Level).warms();
+        let unit = match names::unit_of(series.name(), None) {
+            Unit::Milliseconds => Unit::Milliseconds,
+            _ => Unit::Seconds,
+        };
+        let def = Draft::new(&label, SignalClass::Latency, unit, BadWhen::Higher, Shape::Level).warms();
         let which = if quantile < 0.75 {
             "low quantile"
         } else if quantile < 0.97 {
@@ -279,8 +309,11 @@ impl Catalogue {
         let capacity = class == SignalClass::Other
             && names::has_word(name, &["size", "max", "limit", "capacity", "configured", "min", "committed"]);
         let mut def = Draft::new("", class, unit, bad, Shape::Level);
-        def.informative = capacity || names::is_cache_content(name);
+        // Address space that is reserved is not memory that is used.
+        def.informative =
+            capacity || names::is_cache_content(name) || names::has_word(name, &["virtual", "vsize"]);
         def.fills = names::fills_with_age(name);
+        def.collected = names::is_collected(name);
         if !matches!(class, SignalClass::Errors) {
             def = def.warms();
         }

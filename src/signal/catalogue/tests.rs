@@ -25,6 +25,7 @@ fn a_request_counter_with_codes_gives_an_error_ratio_by_path_and_a_rate() {
         [
             "error ratio of http_requests_total",
             "error ratio of http_requests_total path=/a",
+            "refused ratio of http_requests_total",
             "rate of http_requests_total",
             "error ratio of http_requests_total path=/b"
         ]
@@ -57,7 +58,7 @@ fn segments_are_bounded() {
     let series: Vec<String> =
         (0..100).map(|i| format!("http_requests_total{{code=\"200\",path=\"/{i}\"}}")).collect();
     let names = found(&series.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
-    assert_eq!(names.len(), 2 + SEGMENT_VALUES_MAX);
+    assert_eq!(names.len(), 3 + SEGMENT_VALUES_MAX);
 }
 
 /// Scrapes of one instance, ten seconds apart; the sums of one signal over

@@ -5,21 +5,21 @@ use crate::domain::SeriesKey;
 
 /// Labels whose value is the severity of a log line.
 pub(super) const LOG_LEVEL_LABELS: &[&str] =
-    &["level", "severity", "levelname", "log_level", "loglevel", "priority"];
+    &["level", "lvl", "severity", "severity_text", "levelname", "log_level", "loglevel", "priority"];
 
 /// The severity of the log lines that this series counts.
 pub fn log_level_of(series: &SeriesKey) -> Option<LogLevel> {
     let name = series.name();
     if !has_word(
         name,
-        &["log", "logs", "logback", "logging", "log4j2", "log4j", "serilog", "messages", "logger"],
+        &["log", "logs", "logback", "logging", "log4j2", "log4j", "serilog", "messages", "logger", "glog"],
     ) {
         return None;
     }
     let value = LOG_LEVEL_LABELS.iter().find_map(|label| series.label(label))?;
     Some(match value.to_ascii_lowercase().as_str() {
-        "error" | "err" | "fatal" | "critical" | "crit" | "panic" | "alert" | "emerg" | "emergency"
-        | "severe" | "3" | "2" | "1" | "0" => LogLevel::Error,
+        "error" | "err" | "e" | "f" | "c" | "fatal" | "critical" | "crit" | "panic" | "alert" | "emerg"
+        | "emergency" | "severe" | "3" | "2" | "1" | "0" => LogLevel::Error,
         _ => LogLevel::Other,
     })
 }
@@ -57,13 +57,24 @@ pub enum CounterMeaning {
     Other,
 }
 
+/// Whether results of requests are told apart: a hit of a page, not of a cache.
+fn counts_requests(series: &SeriesKey) -> bool {
+    super::result_of(series).is_some_and(|(label, _)| {
+        label.contains("code") || label.contains("class") || label.contains("status")
+    })
+}
+
 /// Reads a counter's name.
 pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
     let name = series.name();
-    if has_stem(name, &["crash", "anr", "panic", "oom", "segfault", "coredump", "hang"]) {
+    if has_stem(
+        name,
+        &["crash", "anr", "panic", "oom", "segfault", "coredump", "hang", "fatal", "freeze", "frozen"],
+    ) {
         return CounterMeaning::Crashes;
     }
-    if has_word(name, &["cache", "caches"]) || has_word(name, &["hit", "hits", "miss", "misses"]) {
+    let looked_up = has_word(name, &["hit", "hits", "miss", "misses"]) && !counts_requests(series);
+    if has_word(name, &["cache", "caches"]) || looked_up {
         let value = series.label("result").or_else(|| series.label("outcome")).unwrap_or(name);
         if has_stem(value, &["hit"]) {
             return CounterMeaning::Cache { hit: true };
@@ -95,7 +106,12 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
     {
         return CounterMeaning::Errors;
     }
-    if log_level_of(series).is_some() {
+    // Lines without a level say how much is told, not what.
+    let is_log = has_word(
+        name,
+        &["log", "logs", "logback", "logging", "log4j2", "log4j", "serilog", "logger", "glog"],
+    );
+    if is_log || log_level_of(series).is_some() {
         return CounterMeaning::Logs;
     }
     if has_word(name, &["seconds", "milliseconds", "nanoseconds", "microseconds", "ms"])

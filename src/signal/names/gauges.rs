@@ -96,6 +96,12 @@ pub fn fills_with_age(name: &str) -> bool {
     ) || has_word(name, &["bytes", "open"])
 }
 
+/// Memory under a garbage collector: it swings between collections, and a new
+/// process takes long to settle on its level.
+pub fn is_collected(name: &str) -> bool {
+    has_word(name, &["heap", "alloc", "jvm", "gc", "gen", "eden", "pool", "managed", "memstats"])
+}
+
 /// Contents of caches: they fill, and nobody suffers.
 pub fn is_cache_content(name: &str) -> bool {
     has_word(name, &["cache", "cached", "entries", "keys", "items"])

@@ -120,9 +120,15 @@ const GOOD_VALUES: &[&str] = &[
     "none",
     "informational",
     "redirection",
-    "client_error",
     "cancelled",
     "canceled",
+    "created",
+    "miss",
+];
+
+/// Values of result labels that blame the caller.
+const REFUSED_VALUES: &[&str] = &[
+    "client_error",
     "not_found",
     "notfound",
     "invalid_argument",
@@ -132,19 +138,21 @@ const GOOD_VALUES: &[&str] = &[
     "permission_denied",
     "permissiondenied",
     "unauthenticated",
+    "unauthorized",
+    "forbidden",
     "failed_precondition",
     "failedprecondition",
     "out_of_range",
     "outofrange",
-    "created",
-    "miss",
 ];
 
 /// How one value of a result label counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultValue {
-    /// Success, or the caller's own fault.
+    /// Success.
     Good,
+    /// By the server's word the caller's own fault.
+    Refused,
     /// Failure.
     Bad,
 }
@@ -177,6 +185,7 @@ fn result_value(label: &str, value: &str) -> Option<ResultValue> {
         // Status numbers of gRPC: those that are the server's fault.
         return Some(match lower.as_str() {
             "2" | "4" | "8" | "12" | "13" | "14" | "15" => ResultValue::Bad,
+            "3" | "5" | "6" | "7" | "9" | "11" | "16" => ResultValue::Refused,
             _ => ResultValue::Good,
         });
     }
@@ -186,7 +195,8 @@ fn result_value(label: &str, value: &str) -> Option<ResultValue> {
         if is_class {
             return match digits.as_bytes()[0] {
                 b'5' => Some(ResultValue::Bad),
-                b'1'..=b'4' => Some(ResultValue::Good),
+                b'4' => Some(ResultValue::Refused),
+                b'1'..=b'3' => Some(ResultValue::Good),
                 _ => None,
             };
         }
@@ -194,6 +204,8 @@ fn result_value(label: &str, value: &str) -> Option<ResultValue> {
     }
     if GOOD_VALUES.contains(&lower.as_str()) {
         Some(ResultValue::Good)
+    } else if REFUSED_VALUES.contains(&lower.as_str()) {
+        Some(ResultValue::Refused)
     } else if BAD_VALUES.contains(&lower.as_str()) {
         Some(ResultValue::Bad)
     } else {

@@ -1,0 +1,211 @@
+//! Young processes: what fades as they warm up, what they lost since they
+//! began, and what still climbs.
+
+use std::time::Duration;
+
+use crate::signal::{Shape, SignalClass, SignalDef, SignalId, Step};
+
+use super::baseline::{Baseline, WINDOWS, mean, median};
+use super::shift::{Look, NOISE_FLOOR, Shift};
+
+/// How long a young process may move signals that warm. Cold caches of the
+/// services that were measured settled within ten minutes.
+const WARM_UP: Duration = Duration::from_secs(600);
+
+/// A decay slower than this is no warm-up that is over within `WARM_UP`.
+const WARM_UP_DECAY: Duration = Duration::from_secs(400);
+
+/// Machines released within this were released together.
+const SAME_COHORT: Duration = Duration::from_secs(45);
+
+/// From this age on, a machine that shows nothing is believed to be well.
+const CALM_AGE: Duration = Duration::from_secs(180);
+
+/// Youngest age at which a warming signal is judged at all.
+const WARM_AGE_MIN: Duration = Duration::from_secs(45);
+
+/// Compilers and caches keep a young process's CPU busy for so long, evenly.
+const BUSY_START: Duration = Duration::from_secs(75);
+
+/// Errors in gauges are averages over past minutes.
+const SMOOTHED: Duration = Duration::from_secs(150);
+
+/// Quantiles in gauges are of the past five minutes, mostly.
+const SMOOTHED_START: Duration = Duration::from_secs(300);
+
+/// Calls that time out while a process starts fail for so long.
+const START_ERRORS: Duration = Duration::from_secs(25);
+
+/// People look before they buy.
+const FIRST_ORDERS: Duration = Duration::from_secs(60);
+
+/// More errors than this are no start's.
+const MANY_ERRORS: f64 = 0.2;
+
+/// A little slower for so long is what compilers and caches explain.
+const SLOW_START: Duration = Duration::from_secs(180);
+
+/// A little: on the scale, by two thirds.
+const SMALL_SLOWNESS: f64 = 0.5;
+
+/// On the scale, half of what it was, or less.
+const HALVED: f64 = 0.7;
+
+impl Look<'_> {
+    /// Whether a change on young processes is a warm-up that fades. Machines
+    /// that were released together are compared at the same age. For signals
+    /// that warm, a fault is believed only where a decay that ends in time can
+    /// be excluded; for the others only a decay that is seen is one.
+    pub(super) fn judge_fading(&self, id: SignalId, def: &SignalDef, baseline: &Baseline, shift: &mut Shift) {
+        let step_seconds = self.observation.window.step().as_secs_f64();
+        let sign = if shift.upward { 1.0 } else { -1.0 };
+        let mut cohorts: Vec<(Step, Vec<usize>)> = Vec::new();
+        let alone = shift.shows.len() * 2 < shift.judged;
+        for (index, ready) in self.ready.iter().enumerate() {
+            let asked = !alone || shift.shows.contains(&index);
+            if !asked || !self.is_released(index) || *ready >= self.to {
+                continue;
+            }
+            let together = (SAME_COHORT.as_secs_f64() / step_seconds).ceil() as Step;
+            match cohorts.iter_mut().find(|(first, _)| (first - ready).abs() <= together) {
+                Some((first, members)) => {
+                    *first = (*first).max(*ready);
+                    members.push(index);
+                }
+                None => cohorts.push((*ready, vec![index])),
+            }
+        }
+        cohorts.sort_by_key(|(ready, _)| *ready);
+        let few = shift.values[1].is_some_and(|after| after < MANY_ERRORS);
+        let mut steady = false;
+        let mut oldest_shown = None;
+        let mut calm_elder = false;
+        for (ready, members) in &cohorts {
+            let age = (self.to - ready) as f64 * step_seconds;
+            let half = ((self.to - ready) / 2).max(1);
+            let early =
+                sign * self.difference_over(id, def, baseline, self.to - 2 * half, self.to - half, members);
+            let late = sign * self.difference_over(id, def, baseline, self.to - half, self.to, members);
+            let shows = late >= 0.4 * shift.change;
+            if !shows {
+                // Older machines that are well again show what becomes of the young.
+                calm_elder |= age >= CALM_AGE.as_secs_f64() && oldest_shown.is_none();
+                continue;
+            }
+            let window = WINDOWS.iter().rposition(|w| *w <= half).unwrap_or(0);
+            let group_share = (shift.judged as f64 / members.len() as f64).sqrt();
+            let noise = baseline.noise[window].min(shift.change / shift.score.max(1e-9)).hypot(NOISE_FLOOR)
+                * group_share;
+            let ratio = if early > 0.0 { late / early } else { 3.0 };
+            if oldest_shown.is_none() {
+                oldest_shown = Some(age);
+                shift.steadiness = ratio.clamp(0.0, 3.0);
+            }
+            let uncertainty = 1.5 * noise / early.max(1e-9) * std::f64::consts::SQRT_2;
+            let decayed = (-(half as f64) * step_seconds / WARM_UP_DECAY.as_secs_f64()).exp();
+            let fades = if def.warms {
+                let stays = ratio - uncertainty > 0.9;
+                let huge = late > 1.4 && ((age > 150.0 && ratio > 0.6) || (age > 90.0 && stays));
+                let settles = match def.class {
+                    SignalClass::Saturation => BUSY_START,
+                    SignalClass::Latency if def.shape == Shape::Level => SMOOTHED_START,
+                    SignalClass::Latency if late < SMALL_SLOWNESS => SLOW_START,
+                    _ => WARM_AGE_MIN,
+                };
+                let young = age < settles.as_secs_f64().max(2.0 * step_seconds);
+                let waits = def.class == SignalClass::Saturation || def.shape == Shape::Level;
+                let huge = huge && !(young && waits);
+                !huge && (young || ratio - uncertainty < decayed)
+            } else {
+                // Rules that record rates show a start's errors for a minute.
+                let settles = match (def.class, def.shape) {
+                    (SignalClass::Errors, Shape::Level) => SMOOTHED,
+                    (SignalClass::Errors | SignalClass::Logs, _) if few => START_ERRORS,
+                    (SignalClass::Business, _) => FIRST_ORDERS,
+                    _ => Duration::ZERO,
+                };
+                (ratio < decayed.min(0.85) && early > 0.0) || age < settles.as_secs_f64()
+            };
+            let seen_to_fade = ratio < decayed && early > 0.0;
+            // Where older machines are seen to recover, the young ones will.
+            calm_elder |= seen_to_fade && oldest_shown == Some(age) && age >= CALM_AGE.as_secs_f64();
+            steady |= if age < WARM_UP.as_secs_f64() {
+                !fades
+            } else {
+                age > 2.0 * WARM_UP.as_secs_f64() || !seen_to_fade
+            };
+        }
+        let eldest = oldest_shown.unwrap_or(0.0);
+        shift.fading = !steady || (calm_elder && def.warms && eldest < WARM_UP.as_secs_f64());
+    }
+
+    fn difference_over(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        from: Step,
+        to: Step,
+        of: &[usize],
+    ) -> f64 {
+        let members = &self.observation.groups.members;
+        let usual = self.usual(baseline);
+        let change_of = |index: usize| {
+            let Some(cells) = self.observation.cells(id, def, &members[index], baseline.bound) else {
+                return f64::NAN;
+            };
+            let from = from.max(self.ready[index]);
+            if from >= to {
+                return f64::NAN;
+            }
+            let (num, den) = baseline.sums(&cells, from, to);
+            // Who has no past of its own is compared with the reference group's.
+            let base = baseline.base.get(index).copied().filter(|b| b.is_finite()).unwrap_or(usual);
+            if den > 0.0 { baseline.scale.of_value(num / den) - base } else { f64::NAN }
+        };
+        let release = mean(of.iter().map(|index| change_of(*index)));
+        let mut reference: Vec<f64> =
+            (0..members.len()).filter(|i| !self.is_released(*i)).map(change_of).collect();
+        let reference = median(&mut reference);
+        release - if reference.is_finite() { reference } else { 0.0 }
+    }
+
+    /// Whether released machines first had much more than they have now.
+    pub fn fell_since_start(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> bool {
+        let members: Vec<usize> =
+            (0..self.ready.len()).filter(|i| self.is_released(*i) && self.ready[*i] < self.to).collect();
+        let oldest = members.iter().map(|i| self.ready[*i]).min().unwrap_or(self.to);
+        let first = members.iter().copied().filter(|i| self.ready[*i] <= oldest + 1).collect::<Vec<_>>();
+        let part = ((self.to - oldest) / 4).max(2);
+        if self.to - oldest < 2 * part {
+            return false;
+        }
+        let early = self.difference_over(id, def, baseline, oldest, oldest + part, &first);
+        let late = self.difference_over(id, def, baseline, self.to - part, self.to, &first);
+        early - late >= HALVED
+    }
+
+    /// The slope of the release group's recent change against its slope since
+    /// the start: near 1 or above, it still climbs; near 0, it settled.
+    pub fn climb(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> f64 {
+        let oldest = (0..self.ready.len())
+            .filter(|i| self.is_released(*i))
+            .map(|i| self.ready[i])
+            .min()
+            .unwrap_or(self.to);
+        let third = (self.to - oldest) / 4;
+        if third < 2 {
+            return f64::NAN;
+        }
+        let released: Vec<usize> = (0..self.ready.len()).filter(|i| self.is_released(*i)).collect();
+        let at = |k: Step| {
+            self.difference_over(id, def, baseline, self.to - (k + 1) * third, self.to - k * third, &released)
+        };
+        let (last, previous, earlier, first) = (at(0), at(1), at(2), at(3));
+        let rises = last > previous && previous > earlier && earlier > first;
+        if !(last - first).is_finite() || !rises {
+            return 0.0;
+        }
+        (last - previous) / ((last - first) / 3.0)
+    }
+}

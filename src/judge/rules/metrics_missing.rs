@@ -1,0 +1,140 @@
+//! A page that answers and no longer has what it had: whether the service is
+//! well can no longer be seen, and silence is not health.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::domain::Group;
+use crate::judge::{Detector, Finding, Outcome, sentence};
+use crate::signal::{
+    Contact, InstanceWindow, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit,
+};
+
+/// How long a page must have been without them: counters with labels appear
+/// with the first event after a start.
+const MISSING_MIN: Duration = Duration::from_secs(120);
+
+/// Fewest steps for the same.
+const MISSING_STEPS_MIN: Step = 5;
+
+/// Part of all metrics that is more than a metric dropped on purpose.
+const MISSING_SHARE_MIN: f64 = 0.5;
+
+/// One new metric for so many that are missing is a renaming.
+const RENAMED_SHARE: f64 = 0.3;
+
+/// Signals whose denominators say whether the metric is there: those of events
+/// are zero as well where nothing happens.
+fn tells_presence(def: &SignalDef) -> bool {
+    let lazy = matches!(def.class, SignalClass::Errors | SignalClass::Logs | SignalClass::Health);
+    matches!(def.shape, Shape::Rate | Shape::Level) && !lazy && def.segment.is_none() && !def.muted
+}
+
+fn is_there(instance: &InstanceWindow, id: SignalId, from: Step, to: Step) -> bool {
+    instance.column(id).is_some_and(|column| column.sum(from, to).1 > 0.0)
+}
+
+/// Released machines answer, and their pages lack the main traffic or half of
+/// all metrics, which the reference machines have and they had before.
+pub fn metrics_missing(
+    observation: &Observation<'_>,
+    ready: &[Step],
+    start: Step,
+    to: Step,
+) -> Option<Finding> {
+    let window = observation.window;
+    let steps = (MISSING_MIN.as_secs_f64() / window.step().as_secs_f64()).ceil() as Step;
+    let from = to - steps.max(MISSING_STEPS_MIN);
+    let oldest = window.oldest_step().max(start - 400);
+    let members = &observation.groups.members;
+    let reference: Vec<&InstanceWindow> =
+        observation.groups.of(Group::Reference).filter_map(|m| observation.instance(m)).collect();
+    let everywhere = |id: SignalId, from: Step, to: Step| {
+        let there = reference.iter().filter(|i| is_there(i, id, from, to)).count();
+        there > 0 && there * 3 >= reference.len() * 2
+    };
+    let tells: Vec<(SignalId, &SignalDef)> =
+        window.catalogue().signals().filter(|(_, def)| tells_presence(def)).collect();
+    let (mut lacking, mut judged) = (Vec::new(), 0);
+    let mut all_missing = BTreeSet::new();
+    let mut traffic_is_missing = false;
+    for (index, member) in members.iter().enumerate() {
+        let Some(instance) = observation.instance(member) else { continue };
+        if member.group() != Group::Release || ready[index] > from {
+            continue;
+        }
+        let span = window.time_of(from)..window.time_of(to);
+        let mut contacts = instance.contacts.iter().filter(|(at, _)| span.contains(at)).peekable();
+        // What we could not read whole is our blindness, not their change.
+        if contacts.peek().is_none() || !contacts.all(|(_, contact)| *contact == Contact::Served) {
+            continue;
+        }
+        judged += 1;
+        let has_past = instance.first_served().is_some_and(|at| at < window.time_of(start));
+        let expected: Vec<&(SignalId, &SignalDef)> = tells
+            .iter()
+            .filter(|(id, _)| {
+                let before = if has_past {
+                    is_there(instance, *id, oldest, start)
+                } else {
+                    everywhere(*id, oldest, start)
+                };
+                before && (reference.is_empty() || everywhere(*id, from, to))
+            })
+            .collect();
+        let missing: Vec<&str> = expected
+            .iter()
+            .filter(|(id, _)| !is_there(instance, *id, from, to))
+            .map(|(_, def)| def.metric.as_str())
+            .collect();
+        let names: BTreeSet<&str> = missing.iter().copied().collect();
+        let of_all = names.len() as f64
+            / expected.iter().map(|e| &e.1.metric).collect::<BTreeSet<_>>().len().max(1) as f64;
+        let traffic = observation.traffic.filter(|id| expected.iter().any(|e| e.0 == *id));
+        let without_traffic = traffic.is_some_and(|id| !is_there(instance, id, from, to));
+        let new: BTreeSet<&str> = tells
+            .iter()
+            .filter(|(id, _)| {
+                is_there(instance, *id, from, to)
+                    && !is_there(instance, *id, oldest, start)
+                    && !reference.iter().any(|i| is_there(i, *id, oldest, to))
+            })
+            .map(|(_, def)| def.metric.as_str())
+            .collect();
+        let renamed = new.len() as f64 >= RENAMED_SHARE * names.len() as f64;
+        if (without_traffic || of_all >= MISSING_SHARE_MIN) && !names.is_empty() && !renamed {
+            lacking.push(member.instance.clone());
+            traffic_is_missing |= without_traffic;
+            all_missing.extend(names);
+        }
+    }
+    if lacking.is_empty() || lacking.len() * 2 < judged {
+        return None;
+    }
+    let shown: Vec<&str> = all_missing.iter().copied().take(3).collect();
+    let because = format!(
+        "{} metrics that the reference machines have are missing on {}, whose pages answer: {}{}",
+        all_missing.len(),
+        sentence::machines(lacking.len(), judged),
+        shown.join(", "),
+        if all_missing.len() > shown.len() { " and more" } else { "" },
+    );
+    let share = lacking.len() as f64 / judged as f64;
+    Some(Finding {
+        signal: "metrics of the page".to_owned(),
+        class: if traffic_is_missing { SignalClass::Traffic } else { SignalClass::Health },
+        detector: Detector::Rule,
+        test: "metrics_missing".to_owned(),
+        outcome: Outcome::Failing,
+        because,
+        release_before: Some(0.0),
+        release_after: Some(share),
+        reference_before: Some(0.0),
+        reference_after: Some(0.0),
+        unit: Unit::Ratio,
+        strength: 1.0 + share,
+        instances: lacking,
+        since: Some(window.time_of(from)),
+        on_trial: false,
+    })
+}

@@ -1,0 +1,323 @@
+//! The judge on small fleets whose story is told in each test: which machine
+//! counts and shows what at which second.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::{Batch, InstanceId, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
+use crate::judge::{Judge, JudgeSettings, Outcome, Verdict};
+use crate::signal::exposition::{Dialect, Limits, Reader};
+use crate::signal::{Groups, Window};
+
+/// Seconds between scrapes.
+const INTERVAL: i64 = 10;
+/// Seconds of past before the first batch.
+const PAST: i64 = 1200;
+
+/// What a page shows of one series.
+enum Shown {
+    /// A counter that grows by so much a second.
+    Grows(String, f64),
+    /// A gauge.
+    Is(String, f64),
+}
+
+use Shown::{Grows, Is};
+
+/// A factor around 1 that is the same each time it is asked for.
+fn jitter(machine: usize, second: i64, salt: u64) -> f64 {
+    let mut x = (machine as u64 + 1) * 0x9e37_79b9 ^ (second as u64).wrapping_mul(0x85eb_ca6b) ^ salt;
+    for _ in 0..3 {
+        x ^= x >> 31;
+        x = x.wrapping_mul(0x94d0_49bb_1331_11eb);
+    }
+    1.0 + 0.04 * ((x >> 40) as f64 / (1u64 << 24) as f64 - 0.5)
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_millis(1_790_000_000_000 + second * 1000)
+}
+
+fn name(machine: usize) -> InstanceId {
+    InstanceId::new(format!("m{machine}:80")).unwrap()
+}
+
+/// One release: who gets it at which second, and with which told weight.
+struct Story {
+    machines: usize,
+    batches: Vec<(i64, Vec<usize>, Option<f64>)>,
+    until: i64,
+}
+
+impl Story {
+    /// Six machines, of which the first two are released at second 0.
+    fn usual(until: i64) -> Self {
+        Self { machines: 6, batches: vec![(0, vec![0, 1], None)], until }
+    }
+
+    /// All looks from the first batch on. `page` gives a machine's page at a
+    /// second, or nothing where it does not answer.
+    fn tell(&self, page: impl Fn(usize, i64) -> Option<Vec<Shown>>) -> Vec<Verdict> {
+        let mut window =
+            Window::new(Duration::from_secs(INTERVAL as u64), Duration::from_secs(7200), Vec::new());
+        let mut groups = Groups::default();
+        groups.add_reference((0..self.machines).map(name));
+        let mut readers: Vec<Reader> = (0..self.machines).map(|_| Reader::new(Limits::default())).collect();
+        let mut counts: BTreeMap<(usize, String), f64> = BTreeMap::new();
+        let mut judge: Option<Judge> = None;
+        let mut verdicts = Vec::new();
+        for second in (-PAST..self.until).step_by(INTERVAL as usize) {
+            for (moment, instances, weight) in &self.batches {
+                if (second - INTERVAL..second).contains(moment) {
+                    groups.release(&Batch {
+                        started_at: at(*moment),
+                        instances: instances.iter().copied().map(name).collect(),
+                        weight: *weight,
+                    });
+                    judge = None;
+                }
+            }
+            for (machine, reader) in readers.iter_mut().enumerate() {
+                let scraped = at(second) + Duration::from_millis(machine as u64 * 300);
+                let scrape = match page(machine, second) {
+                    Some(shown) => {
+                        let text = text(machine, &shown, &mut counts);
+                        let page = reader.read(text.as_bytes(), Dialect::Prometheus).unwrap();
+                        let outcome = page.outcome();
+                        Scrape {
+                            instance: name(machine),
+                            at: scraped,
+                            outcome,
+                            samples: page.samples,
+                            families: page.families,
+                        }
+                    }
+                    None => Scrape {
+                        instance: name(machine),
+                        at: scraped,
+                        outcome: ScrapeOutcome::Failed(ScrapeFailure::Refused),
+                        samples: Vec::new(),
+                        families: [].into(),
+                    },
+                };
+                window.take(&scrape);
+            }
+            if second < 0 {
+                continue;
+            }
+            let now = at(second) + Duration::from_secs(INTERVAL as u64 - 1);
+            let to = window.step_at(now) + 1;
+            let judge = judge
+                .get_or_insert_with(|| Judge::measure(JudgeSettings::default(), &window, &groups, at(0)));
+            verdicts.push(judge.look(&window, &groups, &[], now, to));
+        }
+        verdicts
+    }
+}
+
+/// Counters go on where they were; one that is shown anew begins at zero.
+fn text(machine: usize, shown: &[Shown], counts: &mut BTreeMap<(usize, String), f64>) -> String {
+    let mut text = String::new();
+    for line in shown {
+        match line {
+            Grows(series, rate) => {
+                let count = counts.entry((machine, series.clone())).or_insert(0.0);
+                *count += rate * INTERVAL as f64;
+                text.push_str(&format!("{series} {}\n", count.round()));
+            }
+            Is(series, value) => text.push_str(&format!("{series} {value}\n")),
+        }
+    }
+    text
+}
+
+/// Requests with shares of failed and refused ones, and their latency.
+fn service(machine: usize, second: i64, failed: f64, refused: f64, latency: f64) -> Vec<Shown> {
+    let rate = 80.0 * jitter(machine, second, 1);
+    let grows = |series: &str, rate: f64| Grows(series.to_owned(), rate);
+    vec![
+        grows("web_requests_total{code=\"200\"}", rate * (1.0 - failed - refused)),
+        grows("web_requests_total{code=\"404\"}", rate * refused),
+        grows("web_requests_total{code=\"500\"}", rate * failed),
+        grows("web_request_seconds_sum", rate * latency * jitter(machine, second, 2)),
+        grows("web_request_seconds_count", rate),
+    ]
+}
+
+fn well(machine: usize, second: i64) -> Vec<Shown> {
+    service(machine, second, 0.001, 0.01, 0.05)
+}
+
+/// The tests of all findings that would stop the release, in order.
+fn stops(verdicts: &[Verdict]) -> Vec<&str> {
+    let failing = verdicts.iter().flat_map(|v| &v.findings).filter(|f| f.outcome == Outcome::Failing);
+    failing.map(|f| f.test.as_str()).collect()
+}
+
+/// The sentences of what would stop the release.
+fn reasons(verdicts: &[Verdict]) -> Vec<&str> {
+    let failing = verdicts.iter().flat_map(|v| &v.findings).filter(|f| f.outcome == Outcome::Failing);
+    failing.map(|f| f.because.as_str()).collect()
+}
+
+fn is_bad(machine: usize, second: i64) -> bool {
+    machine < 2 && second >= 0
+}
+
+#[test]
+fn a_release_that_changes_nothing_is_healthy() {
+    let verdicts = Story::usual(1200).tell(|machine, second| Some(well(machine, second)));
+    assert_eq!(stops(&verdicts), Vec::<&str>::new());
+    assert_eq!(verdicts.last().unwrap().outcome, Outcome::Healthy);
+}
+
+#[test]
+fn without_any_answer_nothing_is_known() {
+    let verdicts = Story::usual(60).tell(|_, _| None);
+    assert!(verdicts.iter().all(|v| v.outcome == Outcome::Unknown), "{:?}", verdicts.last());
+}
+
+#[test]
+fn one_error_in_fifty_on_the_released_machines_stops() {
+    let verdicts = Story::usual(600).tell(|machine, second| {
+        let failed = if is_bad(machine, second) { 0.02 } else { 0.001 };
+        Some(service(machine, second, failed, 0.01, 0.05))
+    });
+    let why = reasons(&verdicts);
+    assert!(why.iter().any(|w| w.starts_with("error ratio of web_requests_total on 2 of 2")), "{why:?}");
+}
+
+#[test]
+fn requests_that_are_refused_all_of_a_sudden_stop_and_a_few_more_do_not() {
+    let refusing = |share: f64| {
+        Story::usual(600).tell(move |machine, second| {
+            let refused = if is_bad(machine, second) { share } else { 0.01 };
+            Some(service(machine, second, 0.001, refused, 0.05))
+        })
+    };
+    let (many, few) = (refusing(0.15), refusing(0.02));
+    assert!(
+        reasons(&many).iter().any(|w| w.starts_with("refused ratio of web_requests_total")),
+        "{:?}",
+        reasons(&many)
+    );
+    assert_eq!(reasons(&few), Vec::<&str>::new());
+}
+
+#[test]
+fn pages_that_lose_the_traffic_stop_and_renamed_metrics_do_not() {
+    let idle = |machine, second| vec![Is("process_threads".to_owned(), 20.0 * jitter(machine, second, 3))];
+    let lost = Story::usual(600).tell(|machine, second| {
+        let mut page = idle(machine, second);
+        if !is_bad(machine, second) {
+            page.extend(well(machine, second));
+        }
+        Some(page)
+    });
+    assert!(stops(&lost).contains(&"metrics_missing"), "{:?}", reasons(&lost));
+    let renamed = Story::usual(600).tell(|machine, second| {
+        let mut page = idle(machine, second);
+        page.extend(well(machine, second).into_iter().map(|shown| match shown {
+            Grows(series, rate) if is_bad(machine, second) => {
+                Grows(series.replace("web_", "http_server_"), rate)
+            }
+            shown => shown,
+        }));
+        Some(page)
+    });
+    assert!(!stops(&renamed).contains(&"metrics_missing"), "{:?}", reasons(&renamed));
+}
+
+#[test]
+fn what_both_groups_suffer_right_after_a_batch_stops_and_what_comes_later_does_not() {
+    let suffering_from = |onset: i64| {
+        Story::usual(1500).tell(move |machine, second| {
+            let failed = if second >= onset { 0.08 } else { 0.001 };
+            Some(service(machine, second, failed, 0.01, 0.05))
+        })
+    };
+    let (soon, later) = (suffering_from(40), suffering_from(700));
+    assert!(stops(&soon).contains(&"spreading"), "{:?}", reasons(&soon));
+    assert!(reasons(&soon)[0].contains("both groups"), "{:?}", reasons(&soon));
+    assert_eq!(reasons(&later), Vec::<&str>::new(), "an incident of everybody's");
+}
+
+#[test]
+fn slowness_of_both_groups_that_comes_with_a_surge_is_no_spreading_fault() {
+    let verdicts = Story::usual(1200).tell(|machine, second| {
+        let surge = if second >= 30 { 3.0 } else { 1.0 };
+        let slower = service(machine, second, 0.001, 0.01, 0.05 * surge);
+        let all = slower.into_iter().map(|shown| match shown {
+            Grows(series, rate) => Grows(series, rate * surge),
+            Is(series, value) => Is(series, value),
+        });
+        Some(all.collect())
+    });
+    assert_eq!(reasons(&verdicts), Vec::<&str>::new());
+}
+
+#[test]
+fn crashes_in_one_of_many_regions_stop() {
+    let story = Story { machines: 12, batches: vec![(0, (0..6).collect(), None)], until: 1200 };
+    let verdicts = story.tell(|machine, second| {
+        let mut page = well(machine, second);
+        let share = if machine == 3 && second >= 0 { 0.02 } else { 0.002 };
+        page.push(Grows("app_crashes_total".to_owned(), 80.0 * share));
+        Some(page)
+    });
+    let why = reasons(&verdicts);
+    assert!(why.iter().any(|w| w.starts_with("rate of app_crashes_total per request on 1 of 6")), "{why:?}");
+}
+
+#[test]
+fn gauges_that_follow_a_told_share_of_the_traffic_do_not_stop() {
+    let loaded = |weight: Option<f64>| {
+        let story = Story { machines: 6, batches: vec![(0, vec![0, 1], weight)], until: 900 };
+        story.tell(|machine, second| {
+            let share = if is_bad(machine, second) { 0.3 } else { 1.0 };
+            let levels = (0..6).map(|kind| {
+                let level = 500.0 * share * jitter(machine, second, 10 + kind);
+                Is(format!("kpi_{kind}"), level)
+            });
+            Some(levels.collect())
+        })
+    };
+    assert_eq!(reasons(&loaded(Some(0.3))), Vec::<&str>::new());
+    assert!(!stops(&loaded(None)).is_empty(), "nobody said why all of them fell");
+}
+
+#[test]
+fn errors_of_a_start_do_not_stop_and_those_that_stay_do() {
+    let failing_until = |end: i64| {
+        Story::usual(600).tell(move |machine, second| {
+            let failed = if is_bad(machine, second) && second < end { 0.12 } else { 0.001 };
+            Some(service(machine, second, failed, 0.01, 0.05))
+        })
+    };
+    assert_eq!(reasons(&failing_until(30)), Vec::<&str>::new());
+    assert!(!stops(&failing_until(600)).is_empty());
+}
+
+#[test]
+fn a_released_machine_that_falls_silent_stops() {
+    let verdicts = Story::usual(900)
+        .tell(|machine, second| (machine != 1 || second < 300).then(|| well(machine, second)));
+    assert!(stops(&verdicts).contains(&"instance_silent"), "{:?}", reasons(&verdicts));
+}
+
+#[test]
+fn latency_in_milliseconds_is_told_in_milliseconds() {
+    let verdicts = Story::usual(900).tell(|machine, second| {
+        let mut page = well(machine, second);
+        let rate = 80.0 * jitter(machine, second, 1);
+        let slow = if is_bad(machine, second) { 300.0 } else { 50.0 };
+        page.push(Grows("call_duration_milliseconds_sum".to_owned(), rate * slow));
+        page.push(Grows("call_duration_milliseconds_count".to_owned(), rate));
+        Some(page)
+    });
+    let why = reasons(&verdicts);
+    assert!(
+        why.iter().any(|w| w.contains("call_duration_milliseconds on 2 of 2 released machines 300 ms")),
+        "{why:?}"
+    );
+}
