@@ -105,7 +105,9 @@ impl Look<'_> {
             let decayed = (-(half as f64) * step_seconds / WARM_UP_DECAY.as_secs_f64()).exp();
             let fades = if def.warms {
                 let stays = ratio - uncertainty > 0.9;
-                let huge = late > 1.4 && ((age > 150.0 && ratio > 0.6) || (age > 90.0 && stays));
+                // One kind of request may be rare in the first minute.
+                let sure = if def.segment.is_none() { 10.0 } else { 90.0 };
+                let huge = late > 1.4 && ((age > 150.0 && ratio > 0.6) || (age > sure && stays));
                 let settles = match def.class {
                     SignalClass::Saturation => BUSY_START,
                     SignalClass::Latency if def.shape == Shape::Level => SMOOTHED_START,

@@ -5,9 +5,10 @@ use crate::domain::Group;
 use crate::judge::{Detector, Finding, Outcome, sentence};
 use crate::signal::{Observation, Shape, SignalClass, Step, Unit};
 
-/// Least events that the past and the reference group let expect. A count of
-/// 60 falls below a fiftieth of itself by no chance that clusters explain.
-const EXPECTED_MIN: f64 = 60.0;
+/// Least events that the past and the reference group let expect: where 25 are
+/// due, none comes by chance once in 10^10, or once in 10^3 if they come in
+/// clusters of four.
+const EXPECTED_MIN: f64 = 25.0;
 
 /// Most of the expected events that are still a standstill.
 const LEFT_MAX: f64 = 0.02;
