@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::domain::{Batch, InstanceId, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
 use crate::judge::{Judge, JudgeSettings, Outcome, Verdict};
 use crate::signal::exposition::{Dialect, Limits, Reader};
-use crate::signal::{Groups, Window};
+use crate::signal::{Groups, SignalSettings, Window};
 
 /// Seconds between scrapes.
 const INTERVAL: i64 = 10;
@@ -58,8 +58,11 @@ impl Story {
     /// All looks from the first batch on. `page` gives a machine's page at a
     /// second, or nothing where it does not answer.
     fn tell(&self, page: impl Fn(usize, i64) -> Option<Vec<Shown>>) -> Vec<Verdict> {
-        let mut window =
-            Window::new(Duration::from_secs(INTERVAL as u64), Duration::from_secs(7200), Vec::new());
+        let mut window = Window::new(
+            Duration::from_secs(INTERVAL as u64),
+            Duration::from_secs(7200),
+            SignalSettings::default(),
+        );
         let mut groups = Groups::default();
         groups.add_reference((0..self.machines).map(name));
         let mut readers: Vec<Reader> = (0..self.machines).map(|_| Reader::new(Limits::default())).collect();
