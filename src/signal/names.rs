@@ -210,5 +210,7 @@ mod tests {
         );
         assert_eq!(gauge_meaning("gauge_05", None).0, SignalClass::Other);
         assert_eq!(gauge_meaning("hikaricp_connections_pending", None).0, SignalClass::Saturation);
+        assert_eq!(gauge_meaning("db_pool_waiters", None).0, SignalClass::Saturation);
+        assert_eq!(gauge_meaning("pool_wait_seconds", None).0, SignalClass::Latency);
     }
 }

@@ -191,6 +191,8 @@ impl Funnel {
             Some("not yet sure, large or wide enough")
         } else if shift.fading {
             Some("the processes are young and it still fades")
+        } else if let Some(why) = reference_is_missing(look, def, &shift) {
+            Some(why)
         } else if let Some(why) = past_is_missing(judged, def, &shift) {
             Some(why)
         } else if share_explains(look, def, &shift) {
@@ -242,6 +244,18 @@ impl Funnel {
             SignalClass::Other => None,
         }
     }
+}
+
+/// Where reference machines are there and none shows the signal, what moves
+/// everybody cannot be told from a fault; errors and lost orders are worth the
+/// risk.
+fn reference_is_missing(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> Option<&'static str> {
+    let asked = match def.class {
+        SignalClass::Latency | SignalClass::Saturation | SignalClass::Traffic | SignalClass::Other => true,
+        SignalClass::Errors | SignalClass::Business | SignalClass::Logs | SignalClass::Health => false,
+    };
+    let has_reference = look.observation.groups.of(Group::Reference).next().is_some();
+    (asked && has_reference && shift.values[3].is_none()).then_some("no reference machine shows it")
 }
 
 /// Machines without a past of their own are compared with others: what depends

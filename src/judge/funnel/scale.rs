@@ -97,7 +97,9 @@ impl Practical {
             },
             SignalClass::Latency => match def.shape {
                 Shape::Slow | Shape::Ratio => (0.5, 0.05),
-                Shape::Mean | Shape::Level | Shape::Rate => (0.22, 0.0),
+                Shape::Mean | Shape::Rate => (0.22, 0.0),
+                // Quantiles that somebody else computed, of unlike requests.
+                Shape::Level => (0.35, 0.0),
             },
             SignalClass::Traffic => (1.2, 0.0),
             SignalClass::Business => (0.055, 0.0),

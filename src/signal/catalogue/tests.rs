@@ -199,6 +199,7 @@ fn a_metric_that_settings_name_keeps_its_signals_apart() {
         [
             "error ratio of requests",
             "error ratio of the cart",
+            "refused ratio of requests",
             "rate of requests",
             "error ratio of requests path=/pay"
         ]

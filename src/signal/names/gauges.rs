@@ -18,10 +18,13 @@ pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, B
     {
         return (SignalClass::Other, BadWhen::Either, unit);
     }
-    if has_stem(
-        name,
-        &["latency", "duration", "lag", "delay", "elapsed", "response", "rtt", "wait", "age", "staleness"],
-    ) || has_word(name, &["seconds", "ms", "milliseconds"])
+    let lasts = matches!(unit, Unit::Seconds | Unit::Milliseconds);
+    // Who waits is a number of waiters, not a time.
+    if lasts
+        || has_stem(
+            name,
+            &["latency", "duration", "lag", "delay", "elapsed", "response", "rtt", "age", "staleness"],
+        )
     {
         return (SignalClass::Latency, BadWhen::Higher, unit);
     }
@@ -56,7 +59,7 @@ pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, B
             "used",
             "usage",
             "depth",
-            "waiting",
+            "wait",
             "blocked",
             "buffer",
         ],
