@@ -303,6 +303,10 @@ impl Interface for Stand {
     fn named_by(&self, labels: &std::collections::BTreeMap<String, String>) -> Vec<ApplicationName> {
         labels.get("application").and_then(|name| ApplicationName::new(name).ok()).into_iter().collect()
     }
+    async fn canary(&self, caller: Caller, call: CanaryCall) -> Result<Option<Gate>, GuardianError> {
+        self.tell(&caller, format!("canary {} {:?}", call.name, call.stage));
+        Ok(None)
+    }
     async fn releases(&self, _: ReleaseFilter) -> Result<ReleasePage, GuardianError> {
         let mut past = summary();
         past.phase = Phase::RolledBack;

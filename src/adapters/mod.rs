@@ -4,6 +4,7 @@
 pub mod alertmanager;
 pub mod charts;
 pub mod clock;
+pub mod flagger;
 pub mod guardian;
 pub mod kayenta;
 pub mod kubernetes;

@@ -25,6 +25,9 @@ pub enum Input {
     Batch(Batch),
     /// The rollout is complete; the watch goes on for a while.
     Finish,
+    /// The rollout is complete and both groups run the new version: nothing is
+    /// left to compare, the watch ends at once.
+    Conclude,
     /// The rollout was given up by the release system.
     Cancel,
     /// A scrape was done, or failed.
@@ -341,6 +344,11 @@ impl Engine {
                 Ok(effects)
             }
             Input::Finish => self.with_episode(|state, _| Ok(state.finish(now))),
+            Input::Conclude => {
+                let effects = self.with_episode(|state, _| Ok(state.conclude(now)));
+                self.end_if_final();
+                effects
+            }
             Input::Cancel => {
                 let effects = self.with_episode(|state, _| Ok(state.cancel(now)));
                 self.end_if_final();

@@ -500,6 +500,14 @@ impl EpisodeSnapshot {
         vec![Effect::Changed]
     }
 
+    /// The rollout is complete, and nothing is left to compare.
+    pub fn conclude(&mut self, now: Timestamp) -> Vec<Effect> {
+        self.finished_at.get_or_insert(now);
+        self.order.finished_at.get_or_insert(now);
+        self.phase = Phase::Finished;
+        vec![Effect::Changed, Effect::Ended]
+    }
+
     /// The release system gave it up.
     pub fn cancel(&mut self, now: Timestamp) -> Vec<Effect> {
         self.phase = Phase::Cancelled;

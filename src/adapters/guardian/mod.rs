@@ -4,6 +4,7 @@
 //! behind it; `app::serve` puts the daemon behind it, tests put a stand-in.
 
 mod answer;
+mod canary;
 mod error;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use answer::{
     EvidenceSeries, Gate, GateWord, HaltState, MissingSetting, Quality, QualityCounts, QualityPeriod,
     Readiness, ReleaseDetail, ReleaseFilter, ReleasePage, ReleaseSummary, Taken,
 };
+pub use canary::{CanaryCall, CanaryStage};
 pub use error::GuardianError;
 
 /// A handle of the running daemon. Cloning it clones a pointer.
@@ -147,6 +149,15 @@ pub trait Interface: Send + Sync + 'static {
     /// # Errors
     /// `NotFound`.
     async fn gate(&self, release: ReleaseKey) -> Result<Gate, GuardianError>;
+
+    /// A release system tells the state of a Canary: its release begins, goes
+    /// on or ends as that says. What its gate says then; none while nothing is
+    /// rolled out.
+    ///
+    /// # Errors
+    /// `NotFound` for a Canary of no application that is known, and as
+    /// [`Interface::begin`]; `Frozen` also while a Canary only waits to begin.
+    async fn canary(&self, caller: Caller, call: CanaryCall) -> Result<Option<Gate>, GuardianError>;
 
     /// Recall, precision and false stops, from feedback.
     async fn quality(&self, application: Option<ApplicationName>) -> Result<Quality, GuardianError>;

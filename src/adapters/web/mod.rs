@@ -5,6 +5,7 @@
 mod access;
 mod api;
 mod events;
+mod flagger;
 mod forms;
 mod hooks;
 mod listen;
@@ -49,6 +50,7 @@ pub struct Web {
     requests: Arc<Semaphore>,
     followers: Arc<Semaphore>,
     buckets: Arc<Mutex<Buckets>>,
+    events_of_flagger: flagger::Events,
     /// Whether people reach it by HTTPS, so that cookies are sent only there.
     secure: bool,
 }
@@ -62,6 +64,7 @@ impl Web {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             buckets: Arc::new(Mutex::new(Buckets::default())),
+            events_of_flagger: flagger::Events::default(),
             secure,
         }
     }
@@ -81,12 +84,13 @@ impl Web {
             .merge(pages::routes())
             .merge(forms::routes())
             .merge(hooks::routes())
-            .merge(verdict::routes())
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(from_fn_with_state(self.clone(), bounded));
         Router::new()
             .merge(limited)
             .merge(events::routes())
+            .merge(verdict::routes())
+            .merge(flagger::routes())
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))

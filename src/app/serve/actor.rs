@@ -563,6 +563,7 @@ fn ending(input: &Input) -> Phase {
         Input::Begin(_)
         | Input::Batch(_)
         | Input::Finish
+        | Input::Conclude
         | Input::Scrape(_)
         | Input::Alert(_)
         | Input::Operator { .. }

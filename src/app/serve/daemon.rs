@@ -19,6 +19,7 @@ use super::super::readiness::{self, Facts};
 use super::actor::{Call, Change, Done, Means, View};
 use super::applications::{INTEGRATED_MAX, Running, instances_of, label_of, missing, spec_of};
 use super::asked::Asked;
+use super::canaries::Turns;
 use super::recorder::RecordingPolicy;
 use super::shared::{chain, read, write};
 
@@ -43,6 +44,8 @@ pub(super) struct Daemon {
     pub(super) asked: RwLock<BTreeMap<ApplicationName, Asked>>,
     /// Told when there are more of them: collectors follow.
     pub(super) asked_changed: Notify,
+    /// Of the calls about Canaries.
+    pub(super) turns: Turns,
 }
 
 impl Daemon {

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::adapters::guardian::{
-    ApplicationState, AuditLine, Begun, Event, EventKind, Gate, GuardianError, HaltState, Interface, Quality,
-    Readiness, ReleaseDetail, ReleaseFilter, ReleasePage, ReleaseSummary, Taken, Word,
+    ApplicationState, AuditLine, Begun, CanaryCall, Event, EventKind, Gate, GuardianError, HaltState,
+    Interface, Quality, Readiness, ReleaseDetail, ReleaseFilter, ReleasePage, ReleaseSummary, Taken, Word,
 };
 use crate::adapters::store::{KeptAnswer, StoredRelease};
 use crate::adapters::telemetry::Metrics;
@@ -165,6 +165,21 @@ fn summary(release: &StoredRelease) -> ReleaseSummary {
 }
 
 impl Daemon {
+    /// Whether releases of an application may begin now.
+    pub(super) fn check_freeze(
+        &self,
+        application: &ApplicationName,
+        emergency: bool,
+    ) -> Result<(), GuardianError> {
+        match self.settings().freezes.frozen_at(application, self.means.shared.now()) {
+            Some(freeze) if !emergency => {
+                let application = application.clone();
+                Err(GuardianError::Frozen { application, until: freeze.until, reason: freeze.name })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     async fn stored_release(&self, key: &ReleaseKey) -> Result<StoredRelease, GuardianError> {
         let shared = &self.means.shared;
         let stored = shared.stored("release", shared.store.release(key)).await?;
@@ -183,7 +198,7 @@ impl Daemon {
         (release.order.id == key.id).then(|| release.as_ref().clone())
     }
 
-    async fn simple(
+    pub(super) async fn simple(
         &self,
         caller: Caller,
         release: ReleaseKey,
@@ -217,12 +232,7 @@ impl Interface for Daemon {
     ) -> Result<Begun, GuardianError> {
         self.check_running()?;
         check_order(&order)?;
-        let shared = &self.means.shared;
-        let frozen = self.settings().freezes.frozen_at(&order.application, shared.now());
-        if let (Some(freeze), false) = (frozen, emergency) {
-            let application = order.application.clone();
-            return Err(GuardianError::Frozen { application, until: freeze.until, reason: freeze.name });
-        }
+        self.check_freeze(&order.application, emergency)?;
         // The interface fills in the moment where the caller left it out; it
         // does not make a repeated call another one.
         let sent = ReleaseOrder { started_at: Timestamp::default(), ..order.clone() };
@@ -436,6 +446,10 @@ impl Interface for Daemon {
         let stored = self.stored_release(&release).await?;
         let facts = GateFacts { looks: 0, looks_wanted: 1, blind: false, when_blind: WhenBlind::Hold };
         Ok(gate(&stored, facts))
+    }
+
+    async fn canary(&self, caller: Caller, call: CanaryCall) -> Result<Option<Gate>, GuardianError> {
+        self.take_canary(caller, call).await
     }
 
     async fn quality(&self, application: Option<ApplicationName>) -> Result<Quality, GuardianError> {

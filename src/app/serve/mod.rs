@@ -7,6 +7,7 @@
 mod actor;
 mod applications;
 mod asked;
+mod canaries;
 mod collect;
 mod courier;
 mod daemon;
@@ -268,6 +269,7 @@ pub async fn start(
         stopping: AtomicBool::new(false),
         asked: RwLock::new(BTreeMap::new()),
         asked_changed: Notify::new(),
+        turns: canaries::Turns::default(),
     });
     daemon.start_applications(&watched)?;
     for order in watched {
