@@ -221,7 +221,7 @@ impl Metrics {
         );
         r.register_with_unit(
             "reaction",
-            "From the input that completed the evidence to the first attempt to deliver the command",
+            "From the scrape or call that completed the evidence to the release system having taken the command",
             Unit::Seconds,
             self.reaction_seconds.clone(),
         );

@@ -26,7 +26,7 @@ use Shown::{Grows, Is};
 
 /// A factor around 1 that is the same each time it is asked for.
 fn jitter(machine: usize, second: i64, salt: u64) -> f64 {
-    let mut x = (machine as u64 + 1) * 0x9e37_79b9 ^ (second as u64).wrapping_mul(0x85eb_ca6b) ^ salt;
+    let mut x = ((machine as u64 + 1) * 0x9e37_79b9) ^ (second as u64).wrapping_mul(0x85eb_ca6b) ^ salt;
     for _ in 0..3 {
         x ^= x >> 31;
         x = x.wrapping_mul(0x94d0_49bb_1331_11eb);

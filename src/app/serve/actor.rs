@@ -480,8 +480,7 @@ impl Actor {
         let key = step.release.key();
         for command in &step.commands {
             let decision = step.decisions.iter().find(|d| d.sequence == command.decision_sequence).cloned();
-            self.send(command.clone(), decision, &step.release);
-            shared.metrics.reaction_seconds.observe(begun.elapsed().as_secs_f64());
+            self.send(command.clone(), decision, &step.release, Some(begun));
         }
         record::publish(&shared, &key, &step, phase_before);
         self.release = (!ended).then_some(step.release);
@@ -493,8 +492,15 @@ impl Actor {
         self.show();
     }
 
-    /// Gives a stored command to the couriers.
-    pub(super) fn send(&self, command: Command, decision: Option<Decision>, release: &StoredRelease) {
+    /// Gives a stored command to the couriers. `caused_at` is when the input
+    /// came that led to it, if that was just now.
+    pub(super) fn send(
+        &self,
+        command: Command,
+        decision: Option<Decision>,
+        release: &StoredRelease,
+        caused_at: Option<Instant>,
+    ) {
         let word = command.kind.word();
         let order = CommandOrder {
             url: self.means.shared.url(&command.release),
@@ -503,7 +509,8 @@ impl Actor {
             previous_version: release.order.previous_version.clone(),
             decision,
         };
-        if let Some(replaced) = self.means.couriers.send(order, self.spec.system.clone(), self.calls.clone())
+        if let Some(replaced) =
+            self.means.couriers.send(order, self.spec.system.clone(), self.calls.clone(), caused_at)
         {
             let settlement = Settlement::Refused { reason: format!("replaced by a later command: {word}") };
             // A full queue loses only this note; a restart settles it as well.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -42,6 +42,7 @@ impl Couriers {
         order: CommandOrder,
         system: Option<Arc<dyn ReleaseSystem>>,
         settled: Settled,
+        caused_at: Option<Instant>,
     ) -> Option<CommandId> {
         let (release, id) = (order.command.release.clone(), order.command.id.clone());
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +52,7 @@ impl Couriers {
         let courier = self.clone();
         let task = tokio::spawn(async move {
             let settlement = match system {
-                Some(system) => courier.deliver(&order, system.as_ref()).await,
+                Some(system) => courier.deliver(&order, system.as_ref(), caused_at).await,
                 None => courier.leave_to_the_gate(&order).await,
             };
             let command = order.command.id.clone();
@@ -93,7 +94,12 @@ impl Couriers {
         Settlement::Confirmed { read_back: false }
     }
 
-    async fn deliver(&self, order: &CommandOrder, system: &dyn ReleaseSystem) -> Settlement {
+    async fn deliver(
+        &self,
+        order: &CommandOrder,
+        system: &dyn ReleaseSystem,
+        caused_at: Option<Instant>,
+    ) -> Settlement {
         let kind = order.command.kind;
         if !system.can(kind) {
             let reason = format!("the settings of the release system say not how to {}", kind.word());
@@ -121,6 +127,10 @@ impl Couriers {
                     Err(until) => delivery.spared_until(until),
                     Ok(()) => {
                         let attempt = system.attempt(order, now).await;
+                        if let (Attempt::Taken { .. }, Some(caused_at)) = (&attempt, caused_at) {
+                            let seconds = caused_at.elapsed().as_secs_f64();
+                            self.shared.metrics.reaction_seconds.observe(seconds);
+                        }
                         self.after_attempt(order, system.target(), &attempt).await;
                         delivery.attempted(self.shared.now(), attempt, rand::random());
                     }

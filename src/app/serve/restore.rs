@@ -67,7 +67,7 @@ impl Actor {
             let decisions = shared.stored("decisions", shared.store.decisions(&command.release)).await?;
             let decision = decisions.into_iter().find(|d| d.sequence == command.decision_sequence);
             tracing::info!(command = %command.id, "a command that had not settled is sent again under its id");
-            self.send(command, decision, release);
+            self.send(command, decision, release, None);
         }
         Ok(())
     }

@@ -166,7 +166,7 @@ impl Funnel {
         for (at, judged) in self.judged.iter().enumerate() {
             let def = catalogue.signal(judged.id);
             let in_full = self.suspects.contains(&at) || (self.looks + at as u64).is_multiple_of(FULL_EVERY);
-            if !in_full && !screen(&look, judged, def, &released) {
+            if !in_full && !screen(&look, judged.id, def, &judged.baseline, &released) {
                 continue;
             }
             match look.shift(judged.id, def, &judged.baseline) {
@@ -343,13 +343,20 @@ fn excuse_slow_starts(graded: &mut [Graded], catalogue: &crate::signal::Catalogu
     }
 }
 
-fn screen(look: &Look<'_>, judged: &Judged, def: &SignalDef, released: &[bool]) -> bool {
-    let changes = look.changes(judged.id, def, &judged.baseline, SCREENED_WINDOWS);
+/// Whether a signal moved enough to be looked at in full: the released
+/// members against the others, over short windows.
+pub fn screen(
+    look: &Look<'_>,
+    id: SignalId,
+    def: &SignalDef,
+    baseline: &Baseline,
+    released: &[bool],
+) -> bool {
+    let changes = look.changes(id, def, baseline, SCREENED_WINDOWS);
     let mut buffer = Vec::new();
     [0usize, 1, 3, 5].iter().any(|window| {
         let difference = contrast(&changes.change[*window], released, &mut buffer);
-        let noise =
-            if shift::is_counted(def) { 0.05 } else { judged.baseline.noise[*window].clamp(0.01, 10.0) };
+        let noise = if shift::is_counted(def) { 0.05 } else { baseline.noise[*window].clamp(0.01, 10.0) };
         difference.is_finite() && difference.abs() >= SCREENED_SHARE * look.budget.score * noise
     })
 }
