@@ -96,11 +96,10 @@ impl Stage {
         let cluster = cluster("Progressing", true);
         let text = std::fs::read_to_string(world.settings()).unwrap();
         let (before, _) = text.split_once("[application.release_system]").unwrap();
-        let server = format!(
-            "[server]\nanonymous = \"admin\"\ntoken = [\
-             {{ name = \"flagger\", role = \"pipeline\", secret = \"${{FLAGGER}}\" }}, \
-             {{ name = \"looker\", role = \"viewer\", secret = \"${{VIEWER}}\" }}]\n"
-        );
+        let server = "[server]\nanonymous = \"admin\"\ntoken = [\
+             { name = \"flagger\", role = \"pipeline\", secret = \"${FLAGGER}\" }, \
+             { name = \"looker\", role = \"viewer\", secret = \"${VIEWER}\" }]\n"
+            .to_owned();
         let mut settings = before.replace("[server]\n", &server);
         let line = settings.lines().find(|line| line.starts_with("static = ")).unwrap().to_owned();
         let names: Vec<String> = world.targets.iter().map(|target| format!("{:?}", target.name())).collect();
