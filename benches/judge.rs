@@ -12,9 +12,9 @@ use divan::counter::ItemsCount;
 use release_guardian::domain::{
     Batch, InstanceId, MetricFamily, MetricKind, Sample, Scrape, ScrapeOutcome, SeriesKey, Timestamp,
 };
-use release_guardian::judge::funnel::{Budget, Funnel, Look, Span, screen};
+use release_guardian::judge::funnel::{Baseline, Budget, Funnel, Look, Span, View, screen};
 use release_guardian::judge::{Judge, JudgeSettings, Outcome};
-use release_guardian::signal::{Groups, Observation, SignalId, SignalSettings, Step, Window};
+use release_guardian::signal::{Groups, Observation, SignalDef, SignalId, SignalSettings, Step, Window};
 
 fn main() {
     divan::main();
@@ -177,6 +177,17 @@ impl World {
         let released = self.window.step_at(self.released_at) + 2;
         (0..INSTANCES).map(|i| if i < RELEASED { released } else { Step::MIN / 2 }).collect()
     }
+
+    fn look<'a>(&self, observation: &'a Observation<'a>, ready: &'a [Step], funnel: &Funnel) -> Look<'a> {
+        let budget = Budget::of(5.0, funnel.judged());
+        Look { observation, ready, to: self.to, budget, traffic: None }
+    }
+
+    /// The signals whose levels are judged, with their history.
+    fn judged<'a>(&'a self, funnel: &'a Funnel) -> Vec<(SignalId, &'a SignalDef, &'a Baseline)> {
+        let with_baseline = |(id, def)| Some((id, def, funnel.baseline(id, View::Level)?));
+        self.window.catalogue().signals().filter_map(with_baseline).collect()
+    }
 }
 
 /// One scrape of about a hundred series into the window; throughput in series.
@@ -226,23 +237,9 @@ fn funnel_screen(bencher: Bencher) {
     let observation = world.observation();
     let funnel = Funnel::measure(&observation, world.span());
     let ready = world.ready();
-    let look = Look {
-        observation: &observation,
-        ready: &ready,
-        to: world.to,
-        budget: Budget::of(5.0, funnel.judged()),
-        traffic: None,
-    };
+    let look = world.look(&observation, &ready, &funnel);
     let released: Vec<bool> = (0..INSTANCES).map(|i| i < RELEASED).collect();
-    let catalogue = world.window.catalogue();
-    let ids: Vec<SignalId> = catalogue.signals().map(|(id, _)| id).collect();
-    let judged: Vec<_> = ids
-        .iter()
-        .filter_map(|id| {
-            let view = release_guardian::judge::funnel::View::Level;
-            funnel.baseline(*id, view).map(|baseline| (*id, catalogue.signal(*id), baseline))
-        })
-        .collect();
+    let judged = world.judged(&funnel);
     bencher.counter(ItemsCount::new(judged.len())).bench_local(|| {
         judged.iter().filter(|(id, def, baseline)| screen(&look, *id, def, baseline, &released)).count()
     });
@@ -255,22 +252,8 @@ fn funnel_full_test(bencher: Bencher) {
     let observation = world.observation();
     let funnel = Funnel::measure(&observation, world.span());
     let ready = world.ready();
-    let look = Look {
-        observation: &observation,
-        ready: &ready,
-        to: world.to,
-        budget: Budget::of(5.0, funnel.judged()),
-        traffic: None,
-    };
-    let catalogue = world.window.catalogue();
-    let ids: Vec<SignalId> = catalogue.signals().map(|(id, _)| id).collect();
-    let judged: Vec<_> = ids
-        .iter()
-        .filter_map(|id| {
-            let view = release_guardian::judge::funnel::View::Level;
-            funnel.baseline(*id, view).map(|baseline| (*id, catalogue.signal(*id), baseline))
-        })
-        .collect();
+    let look = world.look(&observation, &ready, &funnel);
+    let judged = world.judged(&funnel);
     bencher.counter(ItemsCount::new(judged.len())).bench_local(|| {
         judged.iter().filter_map(|(id, def, baseline)| look.shift(*id, def, baseline)).count()
     });
