@@ -100,7 +100,10 @@ impl fmt::Display for Figures {
         writeln!(f, "recall                       {}", self.recall)?;
         writeln!(f, "false stops per good release {}", self.false_stops)?;
         for faulty in [0.01, 0.05] {
-            writeln!(f, "precision at {:.0} % faulty     {:.2}", faulty * 100.0, self.precision_at(faulty))?;
+            let precision = self.precision_at(faulty);
+            // Nothing stopped, or nothing labelled: there is no share of it.
+            let shown = if precision.is_nan() { "unknown".to_owned() } else { format!("{precision:.2}") };
+            writeln!(f, "precision at {:.0} % faulty     {shown}", faulty * 100.0)?;
         }
         match self.median_delay_seconds() {
             Some(delay) => writeln!(f, "median delay from onset      {delay:.0} s")?,
@@ -136,5 +139,13 @@ mod tests {
         };
         assert!((figures.precision_at(0.01) - 0.009 / (0.009 + 0.0099)).abs() < 1e-12);
         assert_eq!(figures.median_delay_seconds(), Some(20.0));
+    }
+
+    #[test]
+    fn a_precision_of_nothing_is_unknown_and_no_number() {
+        let none = Share { count: 0, of: 0 };
+        let figures = Figures { recall: none, false_stops: none, delays_seconds: Vec::new(), unlabelled: 0 };
+        let text = figures.to_string();
+        assert!(text.contains("precision at 1 % faulty     unknown") && !text.contains("NaN"), "{text}");
     }
 }
