@@ -14,6 +14,7 @@ use crate::config::{
 };
 use crate::guard::policy::{RuleMode, WhenBlind};
 use crate::guard::{EngineSettings, Mode};
+use crate::judge::model::ModelChoice;
 use crate::signal::AddedValue;
 
 use super::probe::probe;
@@ -164,8 +165,22 @@ fn write_settings(out: &mut String, settings: &Settings) -> std::fmt::Result {
         };
         writeln!(out, "freeze      {:?} for {whom}", rule.name)?;
     }
-    writeln!(out, "model       {}", settings.model)?;
+    writeln!(out, "model       {}", model_in_words(&settings.model, &ModelChoice::shipped()))?;
     Ok(())
+}
+
+/// Which model is asked, where `shipped` is the one that comes with the program.
+fn model_in_words(source: &ModelSource, shipped: &ModelChoice) -> String {
+    match (source, shipped) {
+        (ModelSource::File(file), _) => file.display().to_string(),
+        (ModelSource::Without, _) => "none, as settings say: rules and funnel decide".to_owned(),
+        (ModelSource::Shipped, ModelChoice::Without) => {
+            "none ships with this version: rules and funnel decide".to_owned()
+        }
+        (ModelSource::Shipped, ModelChoice::InForce(_) | ModelChoice::Refused(_)) => {
+            format!("that of this version, {}", shipped.describe())
+        }
+    }
 }
 
 fn source_in_words(source: &Source) -> String {
@@ -304,4 +319,20 @@ fn object_in_words(word: &str, object: &KubernetesObject) -> String {
         None => "its own cluster".to_owned(),
     };
     format!("{word} {name} in namespace {} of {server}", object.namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_model_is_named_where_none_is_asked() {
+        let words = |source: &ModelSource| model_in_words(source, &ModelChoice::Without);
+        assert_eq!(words(&ModelSource::Shipped), "none ships with this version: rules and funnel decide");
+        assert_eq!(words(&ModelSource::Without), "none, as settings say: rules and funnel decide");
+        assert_eq!(words(&ModelSource::File("m/model.rgm".into())), "m/model.rgm");
+        let refused = ModelChoice::Refused("a changed byte".into());
+        let text = model_in_words(&ModelSource::Shipped, &refused);
+        assert!(text.starts_with("that of this version") && text.contains("a changed byte"), "{text}");
+    }
 }

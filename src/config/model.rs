@@ -17,11 +17,12 @@ pub enum ModelSource {
     File(PathBuf),
 }
 
+/// As settings write it.
 impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Shipped => f.write_str("the one that ships"),
-            Self::Without => f.write_str("none, as settings say"),
+            Self::Shipped => f.write_str("shipped"),
+            Self::Without => f.write_str("none"),
             Self::File(path) => write!(f, "{}", path.display()),
         }
     }
