@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::adapters::guardian::{CommandRecord, EventKind, HaltState};
 use crate::adapters::release_system::{
@@ -18,6 +18,9 @@ use crate::guard::Settlement;
 
 use super::actor::Call;
 use super::shared::Shared;
+
+/// Longest pause before a delivery that panicked is tried again.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Where an actor hears how its commands ended.
 pub(super) type Settled = mpsc::Sender<Call>;
@@ -51,11 +54,11 @@ impl Couriers {
         }
         let courier = self.clone();
         let task = tokio::spawn(async move {
+            let command = order.command.id.clone();
             let settlement = match system {
-                Some(system) => courier.deliver(&order, system.as_ref(), caused_at).await,
+                Some(system) => courier.deliver_in_spite_of_faults(order, system, caused_at).await,
                 None => courier.leave_to_the_gate(&order).await,
             };
-            let command = order.command.id.clone();
             // The actor is gone only when the daemon stops; the command is
             // still stored as not settled and is taken up at the next start.
             let _ = settled.send(Call::Settled { command, settlement }).await;
@@ -92,6 +95,34 @@ impl Couriers {
     async fn leave_to_the_gate(&self, order: &CommandOrder) -> Settlement {
         self.note(order, "no release system is configured: the gate tells the pipeline that asks").await;
         Settlement::Confirmed { read_back: false }
+    }
+
+    /// Delivers in a task of its own: after a panic in it the command is tried
+    /// again, under its id, until its deadline; then people are told.
+    async fn deliver_in_spite_of_faults(
+        self: &Arc<Self>,
+        order: CommandOrder,
+        system: Arc<dyn ReleaseSystem>,
+        caused_at: Option<Instant>,
+    ) -> Settlement {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            let (courier, system, next) = (self.clone(), system.clone(), order.clone());
+            // The set ends its task when this one is aborted.
+            let mut work = JoinSet::new();
+            work.spawn(async move { courier.deliver(&next, system.as_ref(), caused_at).await });
+            if let Some(Ok(settlement)) = work.join_next().await {
+                return settlement;
+            }
+            self.shared.metrics.panics.inc();
+            tracing::error!(command = %order.command.id, release = %order.command.release, "a fault of the guardian's own was caught while a command was delivered. Please report it");
+            if order.command.deadline <= self.shared.now() + pause {
+                let reason = "a fault of the guardian's own kept it from being delivered".to_owned();
+                return Settlement::Unreachable { reason };
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
     }
 
     async fn deliver(

@@ -16,6 +16,8 @@ mod history;
 mod interface;
 mod keeper;
 mod model;
+#[cfg(test)]
+mod panic_tests;
 mod quality;
 mod record;
 mod recorder;

@@ -36,6 +36,7 @@ pub(super) struct RecordingPolicy {
 enum Job {
     Save(ReleaseKey),
     Label(ReleaseKey),
+    Tidy,
 }
 
 /// A handle of the recorder.
@@ -58,17 +59,19 @@ impl Recorder {
     /// Starts the recorder.
     pub(super) fn start(shared: Arc<Shared>, policy: Arc<RwLock<RecordingPolicy>>) -> Self {
         let (jobs, mut queue) = mpsc::channel(QUEUE_MAX);
+        let worker = Arc::new(Worker { shared, policy });
         tokio::spawn(async move {
-            let worker = Worker { shared, policy };
-            worker.catch_up().await;
+            for key in worker.missing().await {
+                worker.apart(Job::Save(key)).await;
+            }
             let mut tidy = tokio::time::interval(TIDY_EVERY);
             loop {
                 tokio::select! {
                     job = queue.recv() => match job {
-                        Some(job) => worker.work(job).await,
+                        Some(job) => worker.apart(job).await,
                         None => return,
                     },
-                    _ = tidy.tick() => worker.tidy().await,
+                    _ = tidy.tick() => worker.apart(Job::Tidy).await,
                 }
             }
         });
@@ -96,14 +99,20 @@ struct Worker {
 }
 
 impl Worker {
-    async fn catch_up(&self) {
+    /// Releases that are over and were not saved.
+    async fn missing(&self) -> Vec<ReleaseKey> {
         let since = self.shared.now() - RETRY_FOR;
         // A failure is logged; the next start tries again.
-        let Ok(missing) = self.shared.stored("unrecorded", self.shared.store.unrecorded(since)).await else {
-            return;
-        };
-        for key in missing {
-            self.work(Job::Save(key)).await;
+        self.shared.stored("unrecorded", self.shared.store.unrecorded(since)).await.unwrap_or_default()
+    }
+
+    /// Works in a task of its own: a panic over one release keeps no other
+    /// from being recorded. The next start tries that one again.
+    async fn apart(self: &Arc<Self>, job: Job) {
+        let worker = self.clone();
+        if let Err(error) = tokio::spawn(async move { worker.work(job).await }).await {
+            self.shared.metrics.panics.inc();
+            tracing::error!(%error, "a fault of the guardian's own was caught while it recorded. Please report it");
         }
     }
 
@@ -111,6 +120,7 @@ impl Worker {
         let (what, key, result) = match job {
             Job::Save(key) => ("recording", key.clone(), self.save(&key).await),
             Job::Label(key) => ("label", key.clone(), self.label(&key).await),
+            Job::Tidy => return self.tidy().await,
         };
         if let Err(error) = result {
             tracing::error!(release = %key, what, error = %chain(&error), "could not be written");
