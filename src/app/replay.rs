@@ -19,6 +19,9 @@ use crate::judge::Finding;
 use super::compare::{self, ModelArgument, Other};
 use super::figures::Figures;
 
+/// Characters of a sentence in the table.
+const BECAUSE_MAX: usize = 110;
+
 /// Replays past releases and prints how each would have been decided.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
@@ -470,6 +473,14 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// As much of a sentence as a row of the table has room for.
+fn shortened(sentence: &str) -> String {
+    if sentence.chars().count() <= BECAUSE_MAX {
+        return sentence.to_owned();
+    }
+    sentence.chars().take(BECAUSE_MAX - 1).chain(['…']).collect()
+}
+
 fn write_table(
     out: &mut impl Write,
     results: &[Result<Replayed, (String, RecordingError)>],
@@ -485,8 +496,7 @@ fn write_table(
                     LabelOutcome::Healthy => "healthy",
                 });
                 let after = replayed.stopped_after_s.map_or(String::new(), |s| format!("{s:.0} s"));
-                let because =
-                    replayed.reasons.first().map_or(String::new(), |r| r.because.chars().take(110).collect());
+                let because = replayed.reasons.first().map_or(String::new(), |r| shortened(&r.because));
                 table.add_row([
                     replayed.id.clone(),
                     label.to_owned(),
@@ -511,4 +521,29 @@ fn write_table(
     writeln!(out, "{table}")?;
     let good: Vec<&Replayed> = results.iter().filter_map(|r| r.as_ref().ok()).collect();
     write!(out, "\n{}", Figures::of(&good))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recordings_that_ship_are_decided_as_the_readme_says() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("replay-data");
+        let (results, failed) = replay_all(&[folder], &settings(), false);
+        assert!(!failed);
+        let replayed: Vec<Replayed> = results.into_iter().map(Result::unwrap).collect();
+        let faulty = |r: &Replayed| r.label.as_ref().unwrap().outcome == LabelOutcome::Faulty;
+        assert_eq!((replayed.len(), replayed.iter().filter(|r| faulty(r)).count()), (12, 7));
+        for release in &replayed {
+            assert_eq!(release.is_stopped(), faulty(release), "{release:?}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_that_is_cut_says_so() {
+        assert_eq!(shortened("short"), "short");
+        let cut = shortened(&"ü".repeat(200));
+        assert!(cut.chars().count() == BECAUSE_MAX && cut.ends_with("ü…"), "{cut}");
+    }
 }
