@@ -229,6 +229,7 @@ async fn demo(args: &Args) -> Result<bool, DemoError> {
     let pages = format!("http://{address}");
     println!("Open {pages}/ to see what follows. Two applications, six machines each.");
     println!("shop gets a release with the fault \"{}\", search a good one.", args.fault.word());
+    // The fleets run on while the pages stay.
     let outcome = releases(args, bad, good, &pages).await;
     if !args.once && outcome.is_ok() {
         println!("The pages stay until Ctrl-C.");
@@ -239,7 +240,7 @@ async fn demo(args: &Args) -> Result<bool, DemoError> {
     web.abort();
     // What is left of a temporary folder harms nobody.
     let _ = std::fs::remove_dir_all(&folder);
-    outcome
+    outcome.map(|(well, _fleets)| well)
 }
 
 /// A Standard Webhooks key.
@@ -249,8 +250,14 @@ fn signing_key() -> String {
     format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 
-/// Rolls both out and reads from the release systems how that ended.
-async fn releases(args: &Args, bad: Side, good: Side, guardian: &str) -> Result<bool, DemoError> {
+/// Rolls both out and reads from the release systems how that ended; with the
+/// fleets, which end when they are dropped.
+async fn releases(
+    args: &Args,
+    bad: Side,
+    good: Side,
+    guardian: &str,
+) -> Result<(bool, Vec<Course>), DemoError> {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
     println!("The fleets run for {} s first, so that there is a before.", args.before);
     tokio::time::sleep(Duration::from_secs(args.before)).await;
@@ -298,6 +305,7 @@ async fn releases(args: &Args, bad: Side, good: Side, guardian: &str) -> Result<
     for shown in shown.iter().filter(|_| !well) {
         seen.push(shown.seen(&client).await?);
     }
+    let mut fleets = Vec::new();
     for (shown, course) in shown.iter().zip(rolling) {
         course.abort();
         let Ok(course) = course.await else { continue };
@@ -305,11 +313,12 @@ async fn releases(args: &Args, bad: Side, good: Side, guardian: &str) -> Result<
         if let (true, Some(folder)) = (args.save.is_some(), shown.recording(&client).await?) {
             write_label(Path::new(&folder), &label(&course))?;
         }
+        fleets.push(course);
     }
     view.end();
     seen.iter().for_each(|text| println!("{text}"));
     println!("{}", if well { "Both ended as they should." } else { "Not as it should be: see above." });
-    Ok(well)
+    Ok((well, fleets))
 }
 
 /// What was true of a release: the demo made it.

@@ -205,9 +205,9 @@ fn row(index: usize, release: &ReleaseReport) -> Markup {
         td { (label(release)) @if let Some(cause) = &release.cause { " · " (cause) } }
         td { (release.decision.word()) }
         td { span.(class) { (word) } }
-        td.n { (seconds(release.stopped_after_s)) }
-        td.n { (seconds(release.delay_s)) }
-        td.n { (format_value(Unit::Ratio, release.probability)) }
+        td.n data-name="stopped after" { (seconds(release.stopped_after_s)) }
+        td.n data-name="delay" { (seconds(release.delay_s)) }
+        td.n data-name="probability" { (format_value(Unit::Ratio, release.probability)) }
         td.why { @if let Some(first) = release.reasons.first() { (first.because) } }
     } }
 }
@@ -270,7 +270,11 @@ th{font-weight:500;color:var(--quiet)}td,th{white-space:nowrap}td.why{white-spac
 .n{text-align:right}section{border-top:1px solid var(--line);margin-top:28px}\
 section h2 span{font-size:14px;margin-left:6px}li{margin:6px 0;overflow-wrap:anywhere}li p{margin:2px 0}\
 .release{color:var(--chart-release)}.reference{color:var(--chart-reference)}\
-figure{margin:14px 0}figure svg{max-width:100%;height:auto}summary{cursor:pointer;color:var(--quiet)}";
+figure{margin:14px 0}figure svg{max-width:100%;height:auto}summary{cursor:pointer;color:var(--quiet)}\
+@media (max-width:640px){body{padding:12px}.tiles{grid-template-columns:1fr 1fr}figure{overflow-x:auto}\
+figure svg{max-width:none}thead{display:none}table,tbody{display:block}tr{display:flex;flex-wrap:wrap;gap:2px 14px;\
+padding:8px 0;border-bottom:1px solid var(--line)}td{border:0;padding:0}td.why{flex-basis:100%;min-width:0}\
+td.n::before{content:attr(data-name) ' ';color:var(--quiet)}}";
 
 #[cfg(test)]
 mod tests {

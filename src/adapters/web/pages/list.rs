@@ -34,7 +34,7 @@ pub(super) fn body(
         div.apps { @for application in applications { (application_box(application)) } }
         h2 { "Past releases" }
         @if over.is_empty() { p.quiet { "None yet." } } @else {
-            div.scroll { table {
+            div.scroll { table.past {
                 thead { tr { th { "release" } th { "began (UTC)" } th { "result" } th { "it was" } th { "why" } } }
                 tbody { @for release in over { (row(release)) } }
             } }
