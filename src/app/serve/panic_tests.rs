@@ -152,12 +152,8 @@ impl Watched {
         let system = Arc::new(System::default());
         let mut engine = replay::settings();
         engine.interval = Duration::from_secs(1);
-        let spec = ApplicationSpec {
-            name: name.clone(),
-            engine,
-            system: Some(system.clone()),
-            configured: true,
-        };
+        let spec =
+            ApplicationSpec { name: name.clone(), engine, system: Some(system.clone()), configured: true };
         let members = Members::Selected { sources: Vec::new(), select: Vec::new() };
         let key = ReleaseKey { application: name, id: recording.order.id.clone() };
         Self { key, running: Running::start(spec, members, means), system }
@@ -261,7 +257,7 @@ async fn a_panic_over_one_release_stops_no_other_and_loses_no_command() {
     let pauses: Vec<_> = stored.iter().filter(|c| c.command.kind == CommandKind::Pause).collect();
     let [pause] = pauses[..] else { panic!("not one pause: {stored:?}") };
     assert_eq!(pause.settlement, Some(Settlement::Confirmed { read_back: false }));
-    assert_eq!(unlucky.system.pauses(), [pause.command.id.clone()]);
+    assert_eq!(unlucky.system.pauses(), std::slice::from_ref(&pause.command.id));
     let decisions = store.decisions(&unlucky.key).await.unwrap();
     let decided = decisions.iter().find(|d| d.sequence == pause.command.decision_sequence).unwrap();
     assert!(decided.action == Action::Pause && !decided.reasons.is_empty(), "{decided:?}");
