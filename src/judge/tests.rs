@@ -324,3 +324,34 @@ fn latency_in_milliseconds_is_told_in_milliseconds() {
         "{why:?}"
     );
 }
+
+/// The second of the first verdict that would stop the release.
+fn stopped_at(verdicts: &[Verdict]) -> Option<i64> {
+    let first = verdicts.iter().position(|v| v.outcome == Outcome::Failing)?;
+    Some(first as i64 * INTERVAL)
+}
+
+#[test]
+fn what_begins_after_a_good_start_is_no_warm_up_and_stops_soon() {
+    let hanging = Story::usual(900).tell(|machine, second| {
+        let mut page = well(machine, second);
+        if is_bad(machine, second) && second >= 400 {
+            for shown in &mut page {
+                if let Grows(_, rate) = shown {
+                    *rate = 0.0;
+                }
+            }
+        }
+        Some(page)
+    });
+    let at = stopped_at(&hanging);
+    assert!(at.is_some_and(|at| (400..=500).contains(&at)), "{at:?} {:?}", reasons(&hanging));
+
+    let hiccup = Story::usual(900).tell(|machine, second| {
+        let slow = if is_bad(machine, second) && (400..440).contains(&second) { 0.15 } else { 0.05 };
+        Some(service(machine, second, 0.001, 0.01, slow))
+    });
+    // One check alone is never confirmed.
+    let failing = hiccup.iter().filter(|v| v.outcome == Outcome::Failing).count();
+    assert!(failing < 2, "{:?}", reasons(&hiccup));
+}

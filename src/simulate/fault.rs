@@ -175,8 +175,8 @@ impl Fault {
             | Self::ErrorsOneRoute
             | Self::ErrorsOneSegment
             | Self::ErrorBurst
-            | Self::Refusals
             | Self::Spreading => Some(Aspect::Errors),
+            Self::Refusals => Some(Aspect::Refusals),
             Self::Latency | Self::LatencyTail | Self::LatencyOneRoute => Some(Aspect::Latency),
             Self::Cpu => Some(Aspect::Cpu),
             Self::MemoryLeak => Some(Aspect::Memory),

@@ -48,6 +48,12 @@ const SLOW_START: Duration = Duration::from_secs(180);
 /// A little: on the scale, by two thirds.
 const SMALL_SLOWNESS: f64 = 0.5;
 
+/// A process that was well for so long has started well.
+const WELL_BEFORE: Duration = Duration::from_secs(45);
+
+/// What came later must last so long: longer than a collection or a batch job.
+const ILL_FOR: Duration = Duration::from_secs(30);
+
 /// On the scale, half of what it was, or less.
 const HALVED: f64 = 0.7;
 
@@ -88,6 +94,10 @@ impl Look<'_> {
             let late = sign * self.difference_over(id, def, baseline, self.to - half, self.to, members);
             let shows = late >= 0.4 * shift.change;
             if !shows {
+                if self.began_later(id, def, baseline, shift, *ready, members) {
+                    steady = true;
+                    continue;
+                }
                 // Older machines that are well again show what becomes of the young.
                 calm_elder |= age >= CALM_AGE.as_secs_f64() && oldest_shown.is_none();
                 continue;
@@ -139,6 +149,42 @@ impl Look<'_> {
         }
         let eldest = oldest_shown.unwrap_or(0.0);
         shift.fading = !steady || (calm_elder && def.warms && eldest < WARM_UP.as_secs_f64());
+    }
+
+    /// Whether machines were well when they were younger, and are not now: a
+    /// warm-up does not begin late.
+    fn began_later(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        shift: &Shift,
+        ready: Step,
+        members: &[usize],
+    ) -> bool {
+        let sign = if shift.upward { 1.0 } else { -1.0 };
+        let onset = self.to - shift.steps;
+        let step_seconds = self.observation.window.step().as_secs_f64();
+        let well = (onset - ready) as f64 * step_seconds;
+        let ill = shift.steps as f64 * step_seconds;
+        let lasting = match def.class {
+            SignalClass::Traffic | SignalClass::Errors | SignalClass::Logs | SignalClass::Health => ILL_FOR,
+            SignalClass::Latency => 2 * ILL_FOR,
+            // Pools and queues wander, and few buyers make lumps of any length.
+            SignalClass::Saturation | SignalClass::Business | SignalClass::Other => return false,
+        };
+        let known = shift.values[0].is_some();
+        if !known
+            || well < WELL_BEFORE.as_secs_f64().max(2.0 * step_seconds)
+            || ill < lasting.as_secs_f64().max(2.0 * step_seconds)
+        {
+            return false;
+        }
+        let over = |from, to| sign * self.difference_over(id, def, baseline, from, to, members);
+        let middle = onset + shift.steps / 2;
+        // A hiccup is over in the second half.
+        let lasts = over(onset, middle) >= 0.6 * shift.change && over(middle, self.to) >= 0.6 * shift.change;
+        lasts && over(ready, onset) < 0.25 * shift.change
     }
 
     fn difference_over(

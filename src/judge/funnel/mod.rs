@@ -323,20 +323,28 @@ fn share_left(shift: &Shift) -> f64 {
 /// calls: both wait until the slowness has faded or proved to stay.
 fn excuse_slow_starts(graded: &mut [Graded], catalogue: &crate::signal::Catalogue) {
     let slow_start = graded.iter().any(|g| {
-        catalogue.signal(g.shift.signal).class == SignalClass::Latency
-            && g.shift.fading
-            && g.shift.margin >= 1.0
+        let fades = g.shift.is_over || (g.shift.fading && g.shift.margin >= 1.0);
+        catalogue.signal(g.shift.signal).class == SignalClass::Latency && fades
     });
     if !slow_start {
         return;
     }
+    // The share of slow answers is bounded, so that it hides the decay that the mean shows.
+    let fading_means: Vec<String> = graded
+        .iter()
+        .filter(|g| g.shift.fading && g.shift.margin >= 1.0)
+        .map(|g| catalogue.signal(g.shift.signal))
+        .filter(|def| def.shape == Shape::Mean && def.class == SignalClass::Latency)
+        .map(|def| def.metric.clone())
+        .collect();
     for g in graded.iter_mut().filter(|g| g.grade == Grade::Failing) {
         let def = catalogue.signal(g.shift.signal);
         let few_errors = matches!(def.class, SignalClass::Errors | SignalClass::Logs)
             && !g.shift.is_new
             && g.shift.values[1].is_some_and(|after| after < SMALL_ERROR_RATIO);
         let busy = def.class == SignalClass::Saturation && def.warms && !def.fills && g.shift.change < 1.4;
-        if few_errors || busy {
+        let slow_share = def.shape == Shape::Slow && fading_means.contains(&def.metric);
+        if few_errors || busy || slow_share {
             g.grade = Grade::Suspect;
             g.held_back = Some("the young processes are still slow, and that still fades");
         }

@@ -86,6 +86,8 @@ pub struct Shift {
     pub judged: usize,
     /// Whether a young process may explain it: it still fades.
     pub fading: bool,
+    /// It was, and the newest steps no longer show it.
+    pub is_over: bool,
     /// The last half of the change over its first half; 1 where unknown.
     pub steadiness: f64,
     /// Seconds that the youngest judged member has served.
@@ -319,7 +321,8 @@ impl Look<'_> {
             .min(practical_times)
             .min(beyond / BEYOND_WORST);
         margin = margin.min(breadth / 0.5);
-        if self.went_away(baseline, changes, window, &released, sign, effective) {
+        let is_over = self.went_away(def, baseline, changes, window, &released, sign, effective);
+        if is_over {
             margin = margin.min(0.9);
         }
         Some(Shift {
@@ -335,6 +338,7 @@ impl Look<'_> {
             shows,
             judged,
             fading: false,
+            is_over,
             steadiness: 1.0,
             age_seconds: self.age_seconds(),
             since: self.to - WINDOWS[window],
@@ -344,10 +348,13 @@ impl Look<'_> {
         })
     }
 
-    /// Whether the newest third of a long window no longer shows the change:
-    /// it was, and is over. Where that third is too noisy to tell, it is not.
+    /// Whether the newest part of a long window, a third or less, no longer
+    /// shows the change: it was, and is over. Where that part is too noisy to
+    /// tell, it is not. Sparse events are looked for in the third alone.
+    #[expect(clippy::too_many_arguments, reason = "one window of one signal")]
     fn went_away(
         &self,
+        def: &SignalDef,
         baseline: &Baseline,
         changes: &Changes,
         window: usize,
@@ -355,10 +362,13 @@ impl Look<'_> {
         sign: f64,
         effective: f64,
     ) -> bool {
-        let Some(recent) = WINDOWS.iter().rposition(|w| *w * 3 <= WINDOWS[window]) else { return false };
-        let difference = sign * contrast(&changes.change[recent], released, &mut Vec::new());
-        let noise = baseline.noise[recent].hypot(NOISE_FLOOR);
-        difference.is_finite() && difference + noise < 0.5 * effective && noise < 0.35 * effective
+        let Some(third) = WINDOWS.iter().rposition(|w| *w * 3 <= WINDOWS[window]) else { return false };
+        let shortest = if is_counted(def) { third } else { 0 };
+        (shortest..=third).any(|recent| {
+            let difference = sign * contrast(&changes.change[recent], released, &mut Vec::new());
+            let noise = baseline.noise[recent].hypot(NOISE_FLOOR);
+            difference.is_finite() && difference + noise < 0.5 * effective && noise < 0.35 * effective
+        })
     }
 
     /// Standard deviation of the group difference: from pseudo-releases, from

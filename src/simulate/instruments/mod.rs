@@ -40,6 +40,8 @@ pub(super) trait Instrument: Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Aspect {
     Errors,
+    /// Refused requests, apart from those that succeeded.
+    Refusals,
     Latency,
     Traffic,
     Cpu,

@@ -319,6 +319,10 @@ fn draw_inbound(panel: &mut Panel, dialects: &[Dialect], service: &Service, dice
     let typical = service.routes.iter().map(|route| route.latency_log).sum::<f64>() / routes.len() as f64;
     let requests = Requests::new(dialect, Side::Inbound, &routes, service, typical.exp(), dice);
     panel.add(requests, &[Aspect::Errors, Aspect::Latency, Aspect::Traffic]);
+    let tells_outcomes = !dialect.count.is_empty() || dialect.status_on_duration;
+    if tells_outcomes && dialect.words[0] != dialect.words[1] {
+        panel.aspects.push(Aspect::Refusals);
+    }
 }
 
 pub(super) fn draw_http(panel: &mut Panel, service: &Service, dice: &mut Dice) {
