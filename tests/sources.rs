@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+#[path = "sources/api.rs"]
+mod api;
 #[path = "sources/discover.rs"]
 mod discover;
 #[path = "common/ports.rs"]

@@ -5,6 +5,8 @@
 
 #[path = "web/hostile.rs"]
 mod hostile;
+#[path = "web/trouble.rs"]
+mod trouble;
 
 use std::path::Path;
 use std::process::Command as Process;
@@ -305,7 +307,15 @@ impl Interface for Stand {
     }
     async fn canary(&self, caller: Caller, call: CanaryCall) -> Result<Option<Gate>, GuardianError> {
         self.tell(&caller, format!("canary {} {:?}", call.name, call.stage));
-        Ok(None)
+        match call.name.as_str() {
+            "trouble" => {
+                let reason = format!("the disk is full: {}", "x".repeat(5_000));
+                Err(GuardianError::Unavailable { reason })
+            }
+            "fall" => panic!("as a fault of the daemon's own would"),
+            "held" => std::future::pending().await,
+            _ => Ok(None),
+        }
     }
     async fn releases(&self, _: ReleaseFilter) -> Result<ReleasePage, GuardianError> {
         let mut past = summary();
@@ -321,6 +331,9 @@ impl Interface for Stand {
         Ok(detail())
     }
     async fn gate(&self, release: ReleaseKey) -> Result<Gate, GuardianError> {
+        if release.id.as_str() == "held" {
+            return std::future::pending().await;
+        }
         known(&release)?;
         Ok(Gate {
             verdict: GateWord::Pause,

@@ -1,7 +1,6 @@
 //! The API server of a Kubernetes cluster: objects are read, and changed by
 //! patches. What it refuses is told apart by what is to be done about it.
 
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,10 +20,6 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// A longer answer is refused: a list of ReplicaSets of one Deployment is far
 /// shorter.
 const BODY_BYTES_MAX: usize = 16 << 20;
-/// How often a change is made again that met another one.
-const CONFLICTS_MAX: u32 = 4;
-/// Between a conflict and the next try.
-const CONFLICT_WAIT: Duration = Duration::from_millis(50);
 
 /// Why an API server cannot be used as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -246,8 +241,7 @@ impl Api {
         }
     }
 
-    /// Changes an object, or a subresource of it. A conflict is tried again a
-    /// few times.
+    /// Changes an object, or a subresource of it.
     ///
     /// # Errors
     /// As the server says.
@@ -262,19 +256,8 @@ impl Api {
         let mut url = self.url(object.kind, &object.namespace, &path);
         url.query_pairs_mut().append_pair("fieldManager", &self.field_manager);
         let asked = Asked { verb: "patch", object, subresource };
-        let mut conflicts = 0;
-        loop {
-            let sent = Some((patch.content_type(), body.to_string()));
-            match self.exchange(Method::PATCH, url.clone(), sent, &asked).await {
-                // A JSON patch names the version that it was made for: the
-                // object must be read again first.
-                Err(ApiError::Conflict(_)) if patch == Patch::Merge && conflicts < CONFLICTS_MAX => {
-                    conflicts += 1;
-                    tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
-                }
-                result => return result,
-            }
-        }
+        let sent = Some((patch.content_type(), body.to_string()));
+        self.exchange(Method::PATCH, url, sent, &asked).await
     }
 
     fn url(&self, kind: ResourceKind, namespace: &str, path: &[&str]) -> Url {
@@ -324,7 +307,8 @@ impl Api {
         if let Some((kind, body)) = sent {
             request = request.header(CONTENT_TYPE, kind).body(body);
         }
-        let unreachable = |error: reqwest::Error| ApiError::Unreachable(self.sentence(error));
+        let unreachable =
+            |error: reqwest::Error| ApiError::Unreachable(outgoing::no_answer(error, self.timeout));
         let mut response = request.send().await.map_err(unreachable)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
@@ -340,21 +324,6 @@ impl Api {
                 .map_err(|error| ApiError::Unreachable(format!("its answer is not JSON: {error}")));
         }
         Err(refusal(status, &headers, &body, asked))
-    }
-
-    /// A failure with its causes, without the address's query.
-    fn sentence(&self, error: reqwest::Error) -> String {
-        if error.is_timeout() {
-            return format!("no answer within {} s", self.timeout.as_secs_f64());
-        }
-        let error = error.without_url();
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(next) = cause {
-            text = format!("{text}: {next}");
-            cause = next.source();
-        }
-        text
     }
 }
 

@@ -2,6 +2,7 @@
 //! environment, each behind types of the inner rings.
 
 pub mod alertmanager;
+pub mod chain;
 pub mod charts;
 pub mod clock;
 pub mod flagger;

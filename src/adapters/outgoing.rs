@@ -1,11 +1,13 @@
 //! HTTP clients as the settings describe them: certificates, authentication.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine;
 use reqwest::header::{HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::adapters::chain::chain;
 use crate::config::{Auth, HeaderValue, HttpClient, SecretError, Surroundings};
 
 /// Why a client cannot be made.
@@ -70,6 +72,15 @@ pub fn builder(
         builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes())?);
     }
     Ok(builder)
+}
+
+/// Why there was no answer, with its causes; without the address, which may
+/// hold a token.
+pub fn no_answer(error: reqwest::Error, timeout: Duration) -> String {
+    match error.is_timeout() {
+        true => format!("no answer within {} s", timeout.as_secs_f64()),
+        false => chain(&error.without_url()),
+    }
 }
 
 /// The value of the `Authorization` header, if there is one.

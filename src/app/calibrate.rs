@@ -11,6 +11,7 @@ use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
+use crate::adapters::chain::chain;
 use crate::adapters::guardian::ReleaseFilter;
 use crate::adapters::recording::{self, Recording, RecordingError};
 use crate::adapters::store::{SqlStore, Store, StoreError};
@@ -26,7 +27,7 @@ use crate::learn::{Calibration, CutSettings, PseudoRelease, Stretch, cut};
 
 use super::compare::ModelArgument;
 use super::figures::Share;
-use super::replay::{Course, Replayed, chain, has_up, scrape_interval};
+use super::replay::{Course, Replayed, has_up, scrape_interval};
 
 /// After a release its processes are young: not quiet yet.
 const SETTLES: Duration = Duration::from_secs(15 * 60);

@@ -89,7 +89,7 @@ fn check_model(settings: &Settings) -> bool {
             true
         }
         Err(error) => {
-            eprintln!("{}; rules and funnel would judge alone", super::replay::chain(&error));
+            eprintln!("{}; rules and funnel would judge alone", crate::adapters::chain::chain(&error));
             false
         }
     }

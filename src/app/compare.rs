@@ -23,7 +23,7 @@ impl FromStr for ModelArgument {
         if text == "none" {
             return Ok(Self(ModelChoice::Without));
         }
-        model_file::read(Path::new(text)).map(Self).map_err(|error| super::replay::chain(&error))
+        model_file::read(Path::new(text)).map(Self).map_err(|error| crate::adapters::chain::chain(&error))
     }
 }
 

@@ -17,6 +17,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::adapters::chain::chain;
 use crate::adapters::recording::{RecordingError, write_label};
 use crate::adapters::standard_webhooks::{InvalidKey, SigningKey};
 use crate::adapters::web::{Access, Web};
@@ -109,13 +110,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = std::error::Error::source(&error);
-            while let Some(inner) = cause {
-                text = format!("{text}: {inner}");
-                cause = inner.source();
-            }
-            eprintln!("release-guardian: {text}");
+            eprintln!("release-guardian: {}", chain(&error));
             ExitCode::FAILURE
         }
     }

@@ -5,7 +5,6 @@
 mod ask;
 mod draft;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,11 +15,10 @@ use url::Url;
 use crate::adapters::outgoing::ClientError;
 use crate::adapters::prometheus::ApiError;
 use crate::adapters::surroundings::ProcessSurroundings;
-use crate::config::{
-    Auth, HttpClient, PrometheusSource, Secret, Settings, Source, SourceKind, Surroundings, Tenant, Tls,
-};
+use crate::config::{PrometheusSource, Settings, Source, SourceKind, Surroundings};
 
 use super::check::{LoadError, load};
+use super::connection::Connection;
 use super::record::tell;
 
 /// Most targets on one command line.
@@ -36,10 +34,14 @@ pub struct Args {
     pub prometheus: Option<Url>,
     /// A metrics page, such as http://10.0.0.11:9100/metrics; may be given
     /// again
-    #[arg(long = "target", value_name = "URL", value_parser = target_url)]
+    #[arg(long = "target", value_name = "URL", value_parser = target_url, conflicts_with = "tenant")]
     pub targets: Vec<Url>,
     /// The sources of this settings file; what it lacks is printed
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["bearer_file", "user", "tenant", "ca_file", "insecure_skip_verify"]
+    )]
     pub config: Option<PathBuf>,
     /// A label that names the application; may be given again, tried in this
     /// order [default: application, app, service, job]
@@ -49,24 +51,9 @@ pub struct Args {
     /// tells it
     #[arg(long, value_name = "NAME", requires = "targets")]
     pub application: Option<crate::domain::ApplicationName>,
-    /// File with a bearer token
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "config"])]
-    pub bearer_file: Option<PathBuf>,
-    /// User for basic authentication
-    #[arg(long, requires = "password_file", conflicts_with = "config")]
-    pub user: Option<String>,
-    /// File with the user's password
-    #[arg(long, value_name = "FILE", requires = "user")]
-    pub password_file: Option<PathBuf>,
-    /// Tenant, sent as X-Scope-OrgID
-    #[arg(long, requires = "prometheus")]
-    pub tenant: Option<String>,
-    /// PEM file of the authorities that are believed
-    #[arg(long, value_name = "FILE", conflicts_with = "config")]
-    pub ca_file: Option<PathBuf>,
-    /// Do not check the server's certificate
-    #[arg(long, conflicts_with = "config")]
-    pub insecure_skip_verify: bool,
+    /// How the server is reached
+    #[command(flatten)]
+    pub connection: Connection,
     /// Series of one answer or page that are read; more are left out, and it
     /// is said
     #[arg(long, value_name = "COUNT", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -240,34 +227,25 @@ pub async fn discover(args: &Args, surroundings: &dyn Surroundings) -> Result<Di
             return Err(DiscoverError::TooManyTargets(args.targets.len()));
         }
         (None, None) => {
-            asker.targets(&args.targets, &client(args), args.series_limit, args.application.as_ref()).await?
+            asker
+                .targets(
+                    &args.targets,
+                    &args.connection.client(),
+                    args.series_limit,
+                    args.application.as_ref(),
+                )
+                .await?
         }
     };
     let problems = seen.problems.clone();
     Ok(Discovery { file: draft::write(&seen, &scope), problems })
 }
 
-fn client(args: &Args) -> HttpClient {
-    let auth = match (&args.bearer_file, &args.user, &args.password_file) {
-        (Some(file), _, _) => Auth::Bearer(Secret::File(file.clone())),
-        (None, Some(user), Some(file)) => {
-            Auth::Basic { user: user.clone(), password: Secret::File(file.clone()) }
-        }
-        (None, _, _) => Auth::None,
-    };
-    let tls = Tls {
-        ca_file: args.ca_file.clone(),
-        insecure_skip_verify: args.insecure_skip_verify,
-        ..Tls::default()
-    };
-    HttpClient { auth, tls, headers: BTreeMap::new() }
-}
-
 fn prometheus_source(args: &Args, url: &Url) -> Source {
     let source = PrometheusSource {
         url: url.clone(),
-        client: client(args),
-        tenant: args.tenant.clone().map(|value| Tenant { header: "X-Scope-OrgID".to_owned(), value }),
+        client: args.connection.client(),
+        tenant: args.connection.tenant(),
         step: Duration::from_secs(15),
         timeout: Duration::from_secs(30),
         instance_label: "instance".to_owned(),

@@ -3,6 +3,7 @@
 pub mod calibrate;
 pub mod check;
 pub mod compare;
+pub mod connection;
 pub mod demo;
 pub mod discover;
 pub mod feedback;

@@ -8,6 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::adapters::chain::chain;
 use crate::adapters::guardian::{EventKind, Guardian, GuardianError};
 use crate::adapters::notify::links::{LinkSigner, WeakSecret};
 use crate::adapters::notify::message::{About, Message};
@@ -253,16 +254,6 @@ fn decision_behind(at: Timestamp, kind: NoticeKind, decisions: &[Decision]) -> O
         | NoticeKind::Blind
         | NoticeKind::CommandFailed => decisions.iter().rev().find(|decision| decision.at <= at),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }
 
 #[cfg(test)]

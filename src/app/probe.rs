@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use crate::adapters::chain::chain;
 use crate::adapters::prometheus::Client;
 use crate::adapters::scrape::{Connection, Scraper};
 use crate::adapters::targets::{Discovery, Target};
@@ -158,15 +159,4 @@ fn second_opinion(page: &Page, body: &[u8]) -> Option<String> {
     let (missing, other): (Vec<_>, Vec<_>) = (missing.collect(), other.collect());
     let first = missing.first().or(other.first())?;
     Some(format!("reads {} series less and {} otherwise, as {first}", missing.len(), other.len()))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

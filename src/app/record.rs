@@ -2,21 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
 use url::Url;
 
+use crate::adapters::chain::chain;
 use crate::adapters::outgoing::ClientError;
 use crate::adapters::prometheus::{ApiError, Client, InstanceRule, Poller, Query};
 use crate::adapters::recording::{self, RecordingError};
-use crate::config::{Auth, HttpClient, PrometheusSource, Secret, Surroundings, Tenant, Tls};
+use crate::adapters::surroundings::ProcessSurroundings;
+use crate::config::PrometheusSource;
 use crate::domain::{
     ApplicationName, Batch, InstanceId, RECORDING_FORMAT, ReleaseId, ReleaseOrder, Scrape, Selector,
     Timestamp, Version,
 };
+
+use super::connection::Connection;
 
 /// Makes a recording of a past release from a server with Prometheus' API.
 #[derive(clap::Args, Debug)]
@@ -71,24 +75,9 @@ pub struct Args {
     /// Distance of samples in seconds, for servers that give no raw ones
     #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
     pub step_seconds: f64,
-    /// File with a bearer token
-    #[arg(long, value_name = "FILE", conflicts_with = "user")]
-    pub bearer_file: Option<PathBuf>,
-    /// User for basic authentication
-    #[arg(long, requires = "password_file")]
-    pub user: Option<String>,
-    /// File with the user's password
-    #[arg(long, value_name = "FILE", requires = "user")]
-    pub password_file: Option<PathBuf>,
-    /// Tenant, sent as X-Scope-OrgID
-    #[arg(long)]
-    pub tenant: Option<String>,
-    /// PEM file of the authorities that are believed
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// Do not check the server's certificate
-    #[arg(long)]
-    pub insecure_skip_verify: bool,
+    /// How the server is reached
+    #[command(flatten)]
+    pub connection: Connection,
     /// The folder of the recording; must not exist yet
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
@@ -165,27 +154,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 /// Writes an error with its causes to standard error.
 pub(super) fn tell(error: &dyn std::error::Error) {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    eprintln!("{text}");
-}
-
-/// Secrets of a command line lie in files.
-struct Files;
-
-impl Surroundings for Files {
-    fn variable(&self, _name: &str) -> Option<String> {
-        None
-    }
-
-    fn read(&self, path: &Path) -> io::Result<String> {
-        std::fs::read_to_string(path)
-    }
+    eprintln!("{}", chain(error));
 }
 
 /// Records what the arguments say; returns a sentence for people.
@@ -200,7 +169,7 @@ pub async fn record(args: &Args) -> Result<String, RecordError> {
     let from = args.started_at - hours(args.hours_before, "hours-before")?;
     let to = args.finished_at.unwrap_or(args.started_at) + hours(args.hours_after, "hours-after")?;
     let queries = queries(args)?;
-    let client = Client::new(&source(args)?, &Files)?;
+    let client = Client::new(&source(args)?, &ProcessSurroundings)?;
     client.check_alive().await?;
     let families = client.metadata().await.unwrap_or_default();
     let mut poller = Poller::new(client, queries.clone());
@@ -275,26 +244,14 @@ fn queries(args: &Args) -> Result<Vec<Query>, RecordError> {
 }
 
 fn source(args: &Args) -> Result<PrometheusSource, RecordError> {
-    let auth = match (&args.bearer_file, &args.user, &args.password_file) {
-        (Some(file), _, _) => Auth::Bearer(Secret::File(file.clone())),
-        (None, Some(user), Some(file)) => {
-            Auth::Basic { user: user.clone(), password: Secret::File(file.clone()) }
-        }
-        (None, _, _) => Auth::None,
-    };
-    let tls = Tls {
-        ca_file: args.ca_file.clone(),
-        insecure_skip_verify: args.insecure_skip_verify,
-        ..Tls::default()
-    };
     let step = Duration::try_from_secs_f64(args.step_seconds)
         .ok()
         .filter(|step| *step >= Duration::from_secs(1))
         .ok_or_else(|| RecordError::Arguments("--step-seconds must be 1 or more".to_owned()))?;
     Ok(PrometheusSource {
         url: args.server.clone(),
-        client: HttpClient { auth, tls, headers: BTreeMap::new() },
-        tenant: args.tenant.clone().map(|value| Tenant { header: "X-Scope-OrgID".to_owned(), value }),
+        client: args.connection.client(),
+        tenant: args.connection.tenant(),
         step,
         timeout: Duration::from_secs(120),
         instance_label: args.instance_label.clone().unwrap_or_else(|| "instance".to_owned()),

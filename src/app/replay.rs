@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::adapters::chain::chain;
 use crate::adapters::recording::{self, Recording, RecordingError};
 use crate::domain::{Label, LabelOutcome, ReleaseOrder, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
 use crate::guard::engine::{Effect, Input};
@@ -459,18 +460,6 @@ fn write_jsonl(
         writeln!(out)?;
     }
     Ok(())
-}
-
-/// An error with its causes, as one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// As much of a sentence as a row of the table has room for.

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
+use crate::adapters::chain::chain;
 use crate::adapters::recording::{self, RecordingError};
 use crate::simulate::{Fault, Request, SimulateError, Style, Trouble, simulate};
 
@@ -70,21 +71,11 @@ pub fn run(args: &Args) -> ExitCode {
         .collect();
     bar.finish_and_clear();
     for failure in &failures {
-        eprintln!("{}", described(failure));
+        eprintln!("{}", chain(failure));
     }
     let written = args.count - failures.len() as u64;
     println!("{written} recordings in {}", args.out.display());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn described(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 fn one(args: &Args, index: u64) -> Result<(), Failure> {

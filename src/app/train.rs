@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> ExitCode {
     match trained(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{}", super::replay::chain(&failure));
+            eprintln!("{}", crate::adapters::chain::chain(&failure));
             ExitCode::FAILURE
         }
     }

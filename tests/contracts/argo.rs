@@ -2,6 +2,7 @@
 //! paused, resumed, aborted.
 
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 use release_guardian::adapters::release_system::{Attempt, ReadBack};
 use release_guardian::guard::CommandKind;
@@ -270,4 +271,39 @@ async fn the_web_metric_gets_200_and_json_whatever_is_asked() {
     guardian.wait_for_phase("r-1", "rolled_back").await;
     let body = guardian.get("/api/v1/verdict?application=shop&release=r-1").await.unwrap();
     assert_eq!(body["verdict"], "rollback", "{body}");
+}
+
+/// Sources and store are held until after the answers, so none can have waited
+/// for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_web_metric_is_answered_from_what_is_known_while_sources_and_store_are_held() {
+    let world = crate::guardian::World::new();
+    let guardian = crate::guardian::Guardian::start(&world).await;
+    guardian.has_history(12.0).await;
+    let order = world.order("r-1", &release_guardian::adapters::clock::now().to_string());
+    assert_eq!(guardian.post("/api/v1/releases", None, &order).await.0, 201);
+    crate::guardian::until("the release was judged", async || {
+        let release = guardian.release("r-1").await?;
+        (!release["verdict"].is_null()).then_some(())
+    })
+    .await;
+    let path = world.folder.path().join("state/guardian.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(std::time::Duration::from_secs(300));
+    let mut other = sqlx::sqlite::SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    world.targets.iter().for_each(crate::servers::Target::hang);
+    let failed = "release_guardian_scrapes_total{application=\"shop\",outcome=\"failed\"}";
+    crate::guardian::until("a source hangs", async || {
+        guardian.metric(failed).await.filter(|failed| *failed >= 1.0)
+    })
+    .await;
+    for _ in 0..20 {
+        let body = guardian.get("/api/v1/verdict?application=shop&release=r-1").await.unwrap();
+        let word = body["verdict"].as_str().unwrap();
+        assert!(matches!(word, "pass" | "pending" | "inconclusive"), "{body}");
+        assert!(!body["reason"].as_str().unwrap().contains("in time"), "{body}");
+    }
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
 }

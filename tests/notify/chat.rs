@@ -180,8 +180,20 @@ async fn wecom_never_gets_more_than_it_takes_and_the_links_stay_whole() {
     for link in &long.entries[0].links {
         assert!(text.contains(&format!("({})", link.url)), "{:?} is missing", link.action);
     }
-    is_limited(judged("wecom", 200, r#"{"errcode":45009,"errmsg":"api freq out of limit"}"#).await, 60);
+    assert_eq!(body["msgtype"], "markdown");
+    assert_eq!(server.got()[0].query("access_token"), [TOKEN], "the key stays in the address");
+}
+
+#[tokio::test]
+async fn wecom_errors_inside_of_http_200_are_seen() {
+    let good = r#"{"errcode":0,"errmsg":"ok"}"#;
+    assert_eq!(judged("wecom", 200, good).await, Ok("errcode 0".to_owned()));
     is_closed(judged("wecom", 200, r#"{"errcode":93000,"errmsg":"invalid webhook url"}"#).await);
+    is_limited(judged("wecom", 200, r#"{"errcode":45009,"errmsg":"api freq out of limit"}"#).await, 60);
+    is_unavailable(judged("wecom", 200, r#"{"errcode":-1,"errmsg":"system busy"}"#).await);
+    is_refused(judged("wecom", 200, r#"{"errcode":40008,"errmsg":"invalid message type"}"#).await);
+    is_unavailable(judged("wecom", 200, "<html>a proxy</html>").await);
+    is_unavailable(judged("wecom", 502, good).await);
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! One HTTP address whose path or query is a key: it is spoken to, and never
 //! shown.
 
-use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
+use crate::adapters::chain::chain;
 use crate::domain::Timestamp;
 
 use super::channel::SendError;
@@ -181,12 +181,7 @@ impl Endpoint {
 
     fn no_answer(&self, error: reqwest::Error) -> SendError {
         let error = error.without_url();
-        let mut text = if error.is_timeout() { "no answer in time".to_owned() } else { error.to_string() };
-        let mut cause = error.source();
-        while let Some(source) = cause {
-            text = format!("{text}: {source}");
-            cause = source.source();
-        }
+        let text = if error.is_timeout() { "no answer in time".to_owned() } else { chain(&error) };
         SendError::unavailable(self.clean(&text))
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify as Wake, watch};
 use tokio::task::JoinHandle;
 
+use crate::adapters::chain::chain;
 use crate::config::notify::Notify;
 use crate::domain::{ReleaseKey, Timestamp};
 
@@ -459,15 +460,4 @@ impl Notifier {
             }
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }

@@ -14,13 +14,14 @@ use axum::routing::get;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use tokio::sync::watch;
 
+use crate::adapters::chain::chain;
 use crate::adapters::guardian::{Caller, Guardian, GuardianError, Word};
 use crate::config::notify::Language;
 use crate::domain::FeedbackKind;
 use crate::guard::engine::OperatorOrder;
 
 use super::links::{Claim, LinkAction, LinkRefused, LinkSigner};
-use super::notifier::{Clock, Notifier, chain};
+use super::notifier::{Clock, Notifier};
 use super::outbox::{Outbox, OutboxError};
 use super::words;
 

@@ -5,20 +5,16 @@
 //! revision, so that a second undo would bring the bad version back. It marks
 //! the Deployment with the command's id, in the same patch.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use crate::adapters::kubernetes::{
-    Api, ApiError, Object, Patch, ResourceKind, is_observed, is_true_at, text_at,
-};
-use crate::adapters::release_system::{Attempt, CommandOrder, ReadBack, ReleaseSystem};
-use crate::domain::{CommandId, Timestamp};
+use crate::adapters::kubernetes::{ApiError, Object, Patch, ResourceKind, is_observed, is_true_at, text_at};
+use crate::adapters::release_system::{Attempt, CommandOrder};
+use crate::domain::CommandId;
 use crate::guard::CommandKind;
 
-/// The kind of object.
-pub const DEPLOYMENTS: ResourceKind = super::resource("apps", "v1", "deployments");
+use super::cluster::{Held, ReleaseKind, lag, taken};
+
 const REPLICA_SETS: ResourceKind = super::resource("apps", "v1", "replicasets");
 
 /// As JSON pointers write them: `/` is `~1`.
@@ -26,79 +22,53 @@ const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision
 const UNDONE_BY: &str = "/metadata/annotations/release-guardian~1undone-by";
 /// The label that the controller adds to the templates of ReplicaSets.
 const TEMPLATE_HASH: &str = "pod-template-hash";
-/// How often an undo is prepared anew that met another change.
-const CONFLICTS_MAX: u32 = 4;
+/// A Deployment.
+pub struct KubernetesDeployment;
 
-/// One Deployment.
-pub struct KubernetesDeployment {
-    api: Api,
-    deployment: Object,
-    interval: Duration,
+async fn undo(held: &Held, command: &CommandId) -> Result<Attempt, ApiError> {
+    let deployment = held.get().await?;
+    if text_at(&deployment, UNDONE_BY) == Some(command.as_str()) {
+        return Ok(taken("it was undone before by this command"));
+    }
+    let (revision, template) = match earlier(held, &deployment).await? {
+        Ok(earlier) => earlier,
+        Err(reason) => return Ok(Attempt::Refused { reason }),
+    };
+    // The patch names the version that was read: on a conflict it is prepared
+    // anew.
+    let patch = undo_patch(&deployment, template, command);
+    held.api.patch(&held.object, None, Patch::Json, &patch).await?;
+    Ok(taken(format!("given the template of revision {revision}")))
 }
 
-impl KubernetesDeployment {
-    /// The Deployment, and how often it is looked at after a command.
-    pub fn new(api: Api, deployment: Object, interval: Duration) -> Self {
-        Self { api, deployment, interval }
+/// The revision before the one that runs, and its template; or why there
+/// is none.
+async fn earlier(held: &Held, deployment: &Value) -> Result<Result<(i64, Value), String>, ApiError> {
+    let Object { name, namespace, .. } = &held.object;
+    let (Some(current), Some(uid)) = (revision(deployment), text_at(deployment, "/metadata/uid")) else {
+        return Ok(Err(format!("deployment {name} has no revision yet, so there is none before it")));
+    };
+    let labels = label_selector(deployment);
+    let sets = held.api.list(REPLICA_SETS, namespace, &labels).await?;
+    let earlier = sets
+        .into_iter()
+        .filter(|set| is_owned_by(set, uid))
+        .filter_map(|set| Some((revision(&set)?, set)))
+        .filter(|(revision, _)| *revision < current)
+        .max_by_key(|(revision, _)| *revision);
+    let Some((revision, mut set)) = earlier else {
+        return Ok(Err(format!(
+            "deployment {name} has no ReplicaSet of a revision before {current} \
+             (spec.revisionHistoryLimit may be 0); deploy the old version by hand"
+        )));
+    };
+    let Some(mut template) = set.pointer_mut("/spec/template").map(Value::take) else {
+        return Ok(Err(format!("the ReplicaSet of revision {revision} has no template")));
+    };
+    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.remove(TEMPLATE_HASH);
     }
-
-    async fn pause(&self, paused: bool) -> Result<Value, ApiError> {
-        self.api.patch(&self.deployment, None, Patch::Merge, &json!({"spec": {"paused": paused}})).await
-    }
-
-    async fn undo(&self, command: &CommandId) -> Result<Attempt, ApiError> {
-        let mut conflicts = 0;
-        loop {
-            let deployment = self.api.get(&self.deployment).await?;
-            if text_at(&deployment, UNDONE_BY) == Some(command.as_str()) {
-                return Ok(Attempt::Taken { answer: "it was undone before by this command".to_owned() });
-            }
-            let (revision, template) = match self.earlier(&deployment).await? {
-                Ok(earlier) => earlier,
-                Err(reason) => return Ok(Attempt::Refused { reason }),
-            };
-            let patch = undo_patch(&deployment, template, command);
-            match self.api.patch(&self.deployment, None, Patch::Json, &patch).await {
-                Ok(_) => {
-                    return Ok(Attempt::Taken {
-                        answer: format!("given the template of revision {revision}"),
-                    });
-                }
-                Err(ApiError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// The revision before the one that runs, and its template; or why there
-    /// is none.
-    async fn earlier(&self, deployment: &Value) -> Result<Result<(i64, Value), String>, ApiError> {
-        let Object { name, namespace, .. } = &self.deployment;
-        let (Some(current), Some(uid)) = (revision(deployment), text_at(deployment, "/metadata/uid")) else {
-            return Ok(Err(format!("deployment {name} has no revision yet, so there is none before it")));
-        };
-        let labels = label_selector(deployment);
-        let sets = self.api.list(REPLICA_SETS, namespace, &labels).await?;
-        let earlier = sets
-            .into_iter()
-            .filter(|set| is_owned_by(set, uid))
-            .filter_map(|set| Some((revision(&set)?, set)))
-            .filter(|(revision, _)| *revision < current)
-            .max_by_key(|(revision, _)| *revision);
-        let Some((revision, mut set)) = earlier else {
-            return Ok(Err(format!(
-                "deployment {name} has no ReplicaSet of a revision before {current} \
-                 (spec.revisionHistoryLimit may be 0); deploy the old version by hand"
-            )));
-        };
-        let Some(mut template) = set.pointer_mut("/spec/template").map(Value::take) else {
-            return Ok(Err(format!("the ReplicaSet of revision {revision} has no template")));
-        };
-        if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
-            labels.remove(TEMPLATE_HASH);
-        }
-        Ok(Ok((revision, template)))
-    }
+    Ok(Ok((revision, template)))
 }
 
 /// One patch: the template, no longer paused so that it is rolled out, and
@@ -157,61 +127,42 @@ fn replicas(deployment: &Value) -> [i64; 4] {
     ]
 }
 
-/// Whether the controller did what the command wanted.
-fn is_done(order: &CommandOrder, deployment: &Value) -> bool {
-    let paused = is_true_at(deployment, "/spec/paused");
-    match order.command.kind {
-        CommandKind::Pause => paused && is_observed(deployment),
-        CommandKind::Resume => !paused && is_observed(deployment),
-        CommandKind::Rollback => {
-            let [wanted, all, updated, available] = replicas(deployment);
-            text_at(deployment, UNDONE_BY) == Some(order.command.id.as_str())
-                && !paused
-                && is_observed(deployment)
-                && (updated, all) == (wanted, wanted)
-                && available >= wanted
-        }
-    }
-}
-
-fn shown(deployment: &Value) -> String {
-    let paused = if is_true_at(deployment, "/spec/paused") { "paused" } else { "not paused" };
-    let seen = if is_observed(deployment) { "" } else { "; the controller has not seen the change yet" };
-    let [wanted, all, updated, available] = replicas(deployment);
-    format!("{paused}, of {wanted} replicas {updated} updated and {available} available, {all} in all{seen}")
-}
-
 #[async_trait]
-impl ReleaseSystem for KubernetesDeployment {
-    fn target(&self) -> &str {
-        self.api.target()
-    }
+impl ReleaseKind for KubernetesDeployment {
+    const RESOURCE: ResourceKind = super::resource("apps", "v1", "deployments");
 
-    fn can(&self, kind: CommandKind) -> bool {
-        match kind {
-            CommandKind::Pause | CommandKind::Rollback | CommandKind::Resume => true,
+    async fn carry_out(held: &Held, order: &CommandOrder) -> Result<Attempt, ApiError> {
+        match order.command.kind {
+            CommandKind::Pause => held.set_spec(json!({"paused": true})).await.map(|_| taken("paused")),
+            CommandKind::Resume => {
+                held.set_spec(json!({"paused": false})).await.map(|_| taken("no longer paused"))
+            }
+            CommandKind::Rollback => undo(held, &order.command.id).await,
         }
     }
 
-    async fn attempt(&self, order: &CommandOrder, _now: Timestamp) -> Attempt {
-        let taken = |answer: &str| Attempt::Taken { answer: answer.to_owned() };
-        let result = match order.command.kind {
-            CommandKind::Pause => self.pause(true).await.map(|_| taken("paused")),
-            CommandKind::Resume => self.pause(false).await.map(|_| taken("no longer paused")),
-            CommandKind::Rollback => self.undo(&order.command.id).await,
-        };
-        result.unwrap_or_else(Attempt::from)
-    }
-
-    fn read_back_interval(&self, _kind: CommandKind) -> Option<Duration> {
-        Some(self.interval)
-    }
-
-    async fn read_back(&self, order: &CommandOrder, _now: Timestamp) -> ReadBack {
-        match self.api.get(&self.deployment).await {
-            Ok(deployment) if is_done(order, &deployment) => ReadBack::Done,
-            Ok(deployment) => ReadBack::NotYet { state: shown(&deployment) },
-            Err(error) => error.into(),
+    fn is_done(order: &CommandOrder, deployment: &Value) -> bool {
+        let paused = is_true_at(deployment, "/spec/paused");
+        match order.command.kind {
+            CommandKind::Pause => paused && is_observed(deployment),
+            CommandKind::Resume => !paused && is_observed(deployment),
+            CommandKind::Rollback => {
+                let [wanted, all, updated, available] = replicas(deployment);
+                text_at(deployment, UNDONE_BY) == Some(order.command.id.as_str())
+                    && !paused
+                    && is_observed(deployment)
+                    && (updated, all) == (wanted, wanted)
+                    && available >= wanted
+            }
         }
+    }
+
+    fn shown(deployment: &Value) -> String {
+        let paused = if is_true_at(deployment, "/spec/paused") { "paused" } else { "not paused" };
+        let [wanted, all, updated, available] = replicas(deployment);
+        format!(
+            "{paused}, of {wanted} replicas {updated} updated and {available} available, {all} in all{}",
+            lag(deployment)
+        )
     }
 }

@@ -1,19 +1,22 @@
 //! Systems that carry out commands, one file each. A new one is a file here,
-//! a variant in the settings, and a test.
+//! a variant in the settings, and a test; what those in a Kubernetes cluster
+//! have in common is in [`cluster`].
 
 pub mod argo_rollouts;
+pub mod cluster;
 pub mod flagger;
 pub mod kubernetes_deployment;
 pub mod webhook;
 
 use std::sync::Arc;
 
-use crate::adapters::kubernetes::{Api, ApiSetupError, Object, ResourceKind};
+use crate::adapters::kubernetes::{Api, ApiSetupError, ResourceKind};
 use crate::adapters::release_system::ReleaseSystem;
 use crate::config::{KubernetesObject, ReleaseSystem as Settings, ReleaseSystemKind, Surroundings};
 use crate::domain::ApplicationName;
 
 use argo_rollouts::ArgoRollout;
+use cluster::{InCluster, ReleaseKind};
 use flagger::FlaggerCanary;
 use kubernetes_deployment::KubernetesDeployment;
 use webhook::{Webhook, WebhookError};
@@ -44,29 +47,32 @@ pub fn open(
     application: &ApplicationName,
     surroundings: &dyn Surroundings,
 ) -> Result<Arc<dyn ReleaseSystem>, OpenError> {
-    let kubernetes = |object: &KubernetesObject, kind| {
-        let source = Api::new(&object.api, surroundings);
-        let api =
-            source.map_err(|source| OpenError::Kubernetes { application: application.clone(), source })?;
-        let name = object.name.clone().unwrap_or_else(|| application.to_string());
-        let object = Object { kind, namespace: object.namespace.clone(), name };
-        Ok::<_, OpenError>((api, object))
+    let opened = |result: Result<Arc<dyn ReleaseSystem>, ApiSetupError>| {
+        result.map_err(|source| OpenError::Kubernetes { application: application.clone(), source })
     };
-    Ok(match &settings.kind {
-        ReleaseSystemKind::Webhook(webhook) => Arc::new(Webhook::new(webhook, surroundings)?),
+    match &settings.kind {
+        ReleaseSystemKind::Webhook(webhook) => Ok(Arc::new(Webhook::new(webhook, surroundings)?)),
         ReleaseSystemKind::Flagger(canary) => {
-            let (api, object) = kubernetes(canary, flagger::CANARIES)?;
-            Arc::new(FlaggerCanary::new(api, object, canary.interval))
+            opened(in_cluster::<FlaggerCanary>(canary, application, surroundings))
         }
         ReleaseSystemKind::ArgoRollouts(rollout) => {
-            let (api, object) = kubernetes(rollout, argo_rollouts::ROLLOUTS)?;
-            Arc::new(ArgoRollout::new(api, object, rollout.interval))
+            opened(in_cluster::<ArgoRollout>(rollout, application, surroundings))
         }
         ReleaseSystemKind::KubernetesDeployment(deployment) => {
-            let (api, object) = kubernetes(deployment, kubernetes_deployment::DEPLOYMENTS)?;
-            Arc::new(KubernetesDeployment::new(api, object, deployment.interval))
+            opened(in_cluster::<KubernetesDeployment>(deployment, application, surroundings))
         }
-    })
+    }
+}
+
+/// An object has the application's name unless the settings give it another.
+fn in_cluster<K: ReleaseKind>(
+    object: &KubernetesObject,
+    application: &ApplicationName,
+    surroundings: &dyn Surroundings,
+) -> Result<Arc<dyn ReleaseSystem>, ApiSetupError> {
+    let api = Api::new(&object.api, surroundings)?;
+    let name = object.name.clone().unwrap_or_else(|| application.to_string());
+    Ok(Arc::new(InCluster::<K>::new(api, object.namespace.clone(), name, object.interval)))
 }
 
 /// A kind of the group that it belongs to.

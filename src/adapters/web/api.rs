@@ -2,26 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::adapters::clock;
 use crate::adapters::guardian::{ReleaseFilter, Taken, Word};
 use crate::domain::{
     Alert, ApplicationName, Batch, FeedbackKind, GroupSelectors, InstanceId, MetricFamily, RECORDING_FORMAT,
-    ReleaseId, ReleaseKey, ReleaseOrder, Timestamp, Version,
+    ReleaseId, ReleaseOrder, Timestamp, Version,
 };
 use crate::guard::engine::OperatorOrder;
 
 use super::Web;
-use super::access::{Need, Who, caller};
+use super::access::Need;
+use super::call::{Call, Named, Sent};
 use super::problem::Problem;
 
 /// The interface's own description.
@@ -44,64 +43,6 @@ pub(super) fn routes() -> Router<Web> {
         .route("/api/v1/quality", get(quality))
         .route("/api/v1/applications", get(applications))
         .route("/api/v1/halt", get(halt).post(set_halt))
-}
-
-/// The two names in an address as a release.
-pub(super) fn release_key((application, id): (String, String)) -> Result<ReleaseKey, Problem> {
-    let application =
-        ApplicationName::new(application).map_err(|e| Problem::invalid("application", e.to_string()))?;
-    let id = ReleaseId::new(id).map_err(|e| Problem::invalid("id", e.to_string()))?;
-    Ok(ReleaseKey { application, id })
-}
-
-/// A body of JSON. One that cannot be taken leaves a line in the audit.
-async fn sent<T: DeserializeOwned>(
-    web: &Web,
-    who: &Who,
-    about: Option<&ReleaseKey>,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<T, Problem> {
-    match read(headers, body) {
-        Ok(read) => Ok(read),
-        Err(problem) => Err(web.refused(who, about, problem).await),
-    }
-}
-
-/// A body of JSON, or what is wrong with it and where.
-fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
-    let body = json_bytes(headers, body)?;
-    serde_json::from_slice(&body).map_err(|error| {
-        let title = "the body is not what is expected";
-        Problem::new(StatusCode::BAD_REQUEST, "body", title).detail(error.to_string())
-    })
-}
-
-/// A body that says it is JSON, unread.
-pub(super) fn json_bytes(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "wrong content type");
-        return Err(
-            problem.detail(format!("{essence:?} is not read here; send `Content-Type: application/json`"))
-        );
-    }
-    bytes(body)
-}
-
-/// The body, or that it is too long.
-pub(super) fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    body.map_err(|rejection| {
-        let rejected = rejection.into_response().status();
-        if rejected == StatusCode::PAYLOAD_TOO_LARGE {
-            let detail = format!("a body may have {} bytes", super::BODY_BYTES_MAX);
-            Problem::new(rejected, "too-large", "the body is too long").detail(detail)
-        } else {
-            Problem::new(StatusCode::BAD_REQUEST, "body", "the body could not be read")
-                .detail("it ended before its length; send it again")
-        }
-    })
 }
 
 async fn openapi() -> Response {
@@ -158,16 +99,11 @@ impl OrderBody {
     }
 }
 
-async fn begin(
-    State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let who = web.admit(&method, &headers, Need::Course, None).await?;
-    let body: OrderBody = sent(&web, &who, None, &headers, body).await?;
+async fn begin(State(web): State<Web>, call: Call, sent: Sent) -> Result<Response, Problem> {
+    let who = call.admit(&web, Need::Course, None).await?;
+    let body: OrderBody = call.read(&web, &who, None, sent).await?;
     let emergency = body.emergency;
-    let begun = web.guardian.begin(caller(&who, &headers)?, body.order(clock::now())?, emergency).await?;
+    let begun = web.guardian.begin(call.caller(&who)?, body.order(clock::now())?, emergency).await?;
     let location = format!("/api/v1{}", super::pages::release_path(&begun.release));
     let status = if begun.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = (status, Json(begun)).into_response();
@@ -179,11 +115,10 @@ async fn begin(
 
 async fn list(
     State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    filter: Result<Query<ReleaseFilter>, axum::extract::rejection::QueryRejection>,
+    call: Call,
+    filter: Result<Query<ReleaseFilter>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    web.admit(&method, &headers, Need::Read, None).await?;
+    call.admit(&web, Need::Read, None).await?;
     let Query(filter) = filter.map_err(|e| Problem::invalid("query", e.body_text()))?;
     if filter.limit.is_some_and(|limit| !(1..=500).contains(&limit)) {
         return Err(Problem::invalid("limit", "it must be 1 to 500"));
@@ -191,14 +126,8 @@ async fn list(
     Ok(Json(web.guardian.releases(filter).await?).into_response())
 }
 
-async fn detail(
-    State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    Path(path): Path<(String, String)>,
-) -> Result<Response, Problem> {
-    let key = release_key(path)?;
-    web.admit(&method, &headers, Need::Read, Some(&key)).await?;
+async fn detail(State(web): State<Web>, call: Call, Named(key): Named) -> Result<Response, Problem> {
+    call.admit(&web, Need::Read, Some(&key)).await?;
     Ok(Json(web.guardian.release(key).await?).into_response())
 }
 
@@ -212,42 +141,28 @@ struct BatchBody {
 
 async fn batch(
     State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    Path(path): Path<(String, String)>,
-    body: Result<Bytes, BytesRejection>,
+    call: Call,
+    Named(key): Named,
+    sent: Sent,
 ) -> Result<Json<Taken>, Problem> {
-    let key = release_key(path)?;
-    let who = web.admit(&method, &headers, Need::Course, Some(&key)).await?;
-    let body: BatchBody = sent(&web, &who, Some(&key), &headers, body).await?;
+    let who = call.admit(&web, Need::Course, Some(&key)).await?;
+    let body: BatchBody = call.read(&web, &who, Some(&key), sent).await?;
     let batch = Batch {
         started_at: body.started_at.unwrap_or_else(clock::now),
         instances: body.instances,
         weight: body.weight,
     };
-    Ok(Json(web.guardian.batch(caller(&who, &headers)?, key, batch).await?))
+    Ok(Json(web.guardian.batch(call.caller(&who)?, key, batch).await?))
 }
 
-async fn finish(
-    State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    Path(path): Path<(String, String)>,
-) -> Result<Json<Taken>, Problem> {
-    let key = release_key(path)?;
-    let who = web.admit(&method, &headers, Need::Course, Some(&key)).await?;
-    Ok(Json(web.guardian.finish(caller(&who, &headers)?, key).await?))
+async fn finish(State(web): State<Web>, call: Call, Named(key): Named) -> Result<Json<Taken>, Problem> {
+    let who = call.admit(&web, Need::Course, Some(&key)).await?;
+    Ok(Json(web.guardian.finish(call.caller(&who)?, key).await?))
 }
 
-async fn cancel(
-    State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    Path(path): Path<(String, String)>,
-) -> Result<Json<Taken>, Problem> {
-    let key = release_key(path)?;
-    let who = web.admit(&method, &headers, Need::Course, Some(&key)).await?;
-    Ok(Json(web.guardian.cancel(caller(&who, &headers)?, key).await?))
+async fn cancel(State(web): State<Web>, call: Call, Named(key): Named) -> Result<Json<Taken>, Problem> {
+    let who = call.admit(&web, Need::Course, Some(&key)).await?;
+    Ok(Json(web.guardian.cancel(call.caller(&who)?, key).await?))
 }
 
 /// An operator's order by its word in an address or a form.
@@ -263,16 +178,14 @@ pub(super) fn operator_order(word: &str) -> Option<OperatorOrder> {
 
 async fn operate(
     State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
+    call: Call,
+    Named(key): Named,
     uri: Uri,
-    Path(path): Path<(String, String)>,
 ) -> Result<Json<Taken>, Problem> {
-    let key = release_key(path)?;
-    let who = web.admit(&method, &headers, Need::Operate, Some(&key)).await?;
+    let who = call.admit(&web, Need::Operate, Some(&key)).await?;
     let word = uri.path().rsplit('/').next().unwrap_or_default();
     let order = operator_order(word).ok_or_else(|| Problem::invalid("path", "no such order"))?;
-    Ok(Json(web.guardian.operate(caller(&who, &headers)?, key, order).await?))
+    Ok(Json(web.guardian.operate(call.caller(&who)?, key, order).await?))
 }
 
 #[derive(Deserialize)]
@@ -285,26 +198,18 @@ struct FeedbackBody {
 
 async fn feedback(
     State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    Path(path): Path<(String, String)>,
-    body: Result<Bytes, BytesRejection>,
+    call: Call,
+    Named(key): Named,
+    sent: Sent,
 ) -> Result<Json<Taken>, Problem> {
-    let key = release_key(path)?;
-    let who = web.admit(&method, &headers, Need::Operate, Some(&key)).await?;
-    let body: FeedbackBody = sent(&web, &who, Some(&key), &headers, body).await?;
+    let who = call.admit(&web, Need::Operate, Some(&key)).await?;
+    let body: FeedbackBody = call.read(&web, &who, Some(&key), sent).await?;
     let word = Word { kind: body.kind, onset: body.onset, comment: body.comment };
-    Ok(Json(web.guardian.feedback(caller(&who, &headers)?, key, word).await?))
+    Ok(Json(web.guardian.feedback(call.caller(&who)?, key, word).await?))
 }
 
-async fn gate(
-    State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    Path(path): Path<(String, String)>,
-) -> Result<Response, Problem> {
-    let key = release_key(path)?;
-    web.admit(&method, &headers, Need::Gate, Some(&key)).await?;
+async fn gate(State(web): State<Web>, call: Call, Named(key): Named) -> Result<Response, Problem> {
+    call.admit(&web, Need::Gate, Some(&key)).await?;
     Ok(Json(web.guardian.gate(key).await?).into_response())
 }
 
@@ -315,26 +220,21 @@ struct QualityQuery {
 
 async fn quality(
     State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    query: Result<Query<QualityQuery>, axum::extract::rejection::QueryRejection>,
+    call: Call,
+    query: Result<Query<QualityQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    web.admit(&method, &headers, Need::Read, None).await?;
+    call.admit(&web, Need::Read, None).await?;
     let Query(query) = query.map_err(|e| Problem::invalid("query", e.body_text()))?;
     Ok(Json(web.guardian.quality(query.application).await?).into_response())
 }
 
-async fn applications(
-    State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    web.admit(&method, &headers, Need::Read, None).await?;
+async fn applications(State(web): State<Web>, call: Call) -> Result<Response, Problem> {
+    call.admit(&web, Need::Read, None).await?;
     Ok(Json(web.guardian.applications().await?).into_response())
 }
 
-async fn halt(State(web): State<Web>, method: Method, headers: HeaderMap) -> Result<Response, Problem> {
-    web.admit(&method, &headers, Need::Read, None).await?;
+async fn halt(State(web): State<Web>, call: Call) -> Result<Response, Problem> {
+    call.admit(&web, Need::Read, None).await?;
     Ok(Json(web.guardian.halt().await?).into_response())
 }
 
@@ -346,13 +246,8 @@ struct HaltBody {
     reason: String,
 }
 
-async fn set_halt(
-    State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let who = web.admit(&method, &headers, Need::Operate, None).await?;
-    let body: HaltBody = sent(&web, &who, None, &headers, body).await?;
-    Ok(Json(web.guardian.set_halt(caller(&who, &headers)?, body.on, body.reason).await?).into_response())
+async fn set_halt(State(web): State<Web>, call: Call, sent: Sent) -> Result<Response, Problem> {
+    let who = call.admit(&web, Need::Operate, None).await?;
+    let body: HaltBody = call.read(&web, &who, None, sent).await?;
+    Ok(Json(web.guardian.set_halt(call.caller(&who)?, body.on, body.reason).await?).into_response())
 }

@@ -4,8 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method};
+use axum::extract::State;
 use axum::response::sse::{Event as Sse, KeepAlive};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -19,7 +18,7 @@ use crate::domain::ReleaseKey;
 
 use super::Web;
 use super::access::Need;
-use super::api::release_key;
+use super::call::{Call, Named};
 use super::problem::Problem;
 
 pub(super) fn routes() -> Router<Web> {
@@ -28,19 +27,13 @@ pub(super) fn routes() -> Router<Web> {
         .route("/api/v1/releases/{application}/{id}/events", get(of_release))
 }
 
-async fn all(State(web): State<Web>, method: Method, headers: HeaderMap) -> Result<Response, Problem> {
-    web.admit(&method, &headers, Need::Read, None).await?;
+async fn all(State(web): State<Web>, call: Call) -> Result<Response, Problem> {
+    call.admit(&web, Need::Read, None).await?;
     follow(&web, None)
 }
 
-async fn of_release(
-    State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    Path(path): Path<(String, String)>,
-) -> Result<Response, Problem> {
-    let key = release_key(path)?;
-    web.admit(&method, &headers, Need::Read, Some(&key)).await?;
+async fn of_release(State(web): State<Web>, call: Call, Named(key): Named) -> Result<Response, Problem> {
+    call.admit(&web, Need::Read, Some(&key)).await?;
     // Subscribed before it is looked up, so that nothing is missed between.
     let response = follow(&web, Some(key.clone()));
     web.guardian.gate(key).await?;

@@ -7,8 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,8 +22,7 @@ use crate::adapters::guardian::{Caller, CanaryCall, Gate, GateWord, Guardian, Gu
 
 use super::Web;
 use super::access::Need;
-use super::api::json_bytes;
-use super::hooks::unreadable;
+use super::call::{Sent, json_bytes};
 use super::problem::Problem;
 
 /// Flagger waits ten seconds unless told otherwise.
@@ -78,13 +76,13 @@ async fn hook(
     Path((token, word)): Path<(String, String)>,
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    sent: Sent,
 ) -> Response {
     let Some(hook) = Hook::named(&word) else {
         let text = "there is no such hook; it is gate, rollout, rollback or event";
         return said(StatusCode::NOT_FOUND, text.to_owned());
     };
-    let (who, received) = match admitted(&web, &headers, &token, body).await {
+    let (who, received) = match admitted(&web, &headers, &token, sent).await {
         Ok(admitted) => admitted,
         Err(problem) => return denied(&problem),
     };
@@ -99,10 +97,11 @@ async fn admitted(
     web: &Web,
     headers: &HeaderMap,
     token: &str,
-    body: Result<Bytes, BytesRejection>,
+    sent: Sent,
 ) -> Result<(String, Received), Problem> {
     let who = web.admit_with(&Method::POST, headers, Some(token), Need::Course, None).await?;
-    let read = json_bytes(headers, body).and_then(|body| Received::read(&body).map_err(|e| unreadable(&e)));
+    let read =
+        json_bytes(headers, sent).and_then(|body| Received::read(&body).map_err(|e| Problem::unreadable(&e)));
     match read {
         Ok(received) => Ok((who.name, received)),
         Err(problem) => Err(web.refused(&who, None, problem).await),

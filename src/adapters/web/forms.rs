@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -17,8 +16,9 @@ use crate::domain::{FeedbackKind, ReleaseKey, Timestamp};
 
 use super::Web;
 use super::access::{COOKIE, Need, Who, cookie_value, is_foreign, misdirected};
-use super::api::{bytes, operator_order, release_key};
-use super::pages::{frame, problem_page, release_path};
+use super::api::operator_order;
+use super::call::{Named, Sent, bytes_of};
+use super::pages::{ProblemPage, frame, release_path};
 use super::problem::Problem;
 
 pub(super) fn routes() -> Router<Web> {
@@ -32,16 +32,9 @@ pub(super) fn routes() -> Router<Web> {
 
 type Form = HashMap<String, String>;
 
-fn form(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Form, Problem> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "wrong content type");
-        return Err(
-            problem.detail(format!("{essence:?} is not read here: this is what a page's form sends to"))
-        );
-    }
-    let body = bytes(body)?;
+fn form(headers: &HeaderMap, sent: Sent) -> Result<Form, Problem> {
+    let remedy = "this is what a page's form sends to";
+    let body = bytes_of("application/x-www-form-urlencoded", remedy, headers, sent)?;
     Ok(url::form_urlencoded::parse(&body).into_owned().take(32).collect())
 }
 
@@ -53,11 +46,11 @@ fn field<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
 async fn admitted(
     web: &Web,
     headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    sent: Sent,
     about: Option<&ReleaseKey>,
 ) -> Result<(Who, Form), Problem> {
     let who = web.admit(&Method::POST, headers, Need::Operate, about).await?;
-    let form = match form(headers, body) {
+    let form = match form(headers, sent) {
         Ok(form) => form,
         Err(problem) => return Err(web.refused(&who, about, problem).await),
     };
@@ -69,83 +62,63 @@ async fn admitted(
     Ok((who, form))
 }
 
-fn done(result: Result<String, Problem>) -> Response {
-    match result {
-        Ok(to) => Redirect::to(&to).into_response(),
-        Err(problem) => problem_page(&problem),
+/// A form on the page of a release.
+struct OfRelease {
+    release: ReleaseKey,
+    caller: Caller,
+    form: Form,
+}
+
+impl FromRequest<Web> for OfRelease {
+    type Rejection = ProblemPage;
+
+    async fn from_request(request: Request, web: &Web) -> Result<Self, Self::Rejection> {
+        let (mut parts, body) = request.into_parts();
+        let Named(release) = Named::from_request_parts(&mut parts, web).await?;
+        let headers = parts.headers.clone();
+        let sent = Bytes::from_request(Request::from_parts(parts, body), web).await;
+        let (who, form) = admitted(web, &headers, sent, Some(&release)).await?;
+        Ok(Self { release, caller: Caller::new(who.name), form })
     }
 }
 
-async fn order(
-    State(web): State<Web>,
-    headers: HeaderMap,
-    Path(path): Path<(String, String)>,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    done(take_order(&web, &headers, path, body).await)
-}
-
-async fn take_order(
-    web: &Web,
-    headers: &HeaderMap,
-    path: (String, String),
-    body: Result<Bytes, BytesRejection>,
-) -> Result<String, Problem> {
-    let key = release_key(path)?;
-    let (who, form) = admitted(web, headers, body, Some(&key)).await?;
+async fn order(State(web): State<Web>, sent: OfRelease) -> Result<Redirect, ProblemPage> {
+    let OfRelease { release, caller, form } = sent;
     let order = field(&form, "order").and_then(operator_order);
     let order =
         order.ok_or_else(|| Problem::invalid("order", "it must be hold, resume, rollback or hand-back"))?;
-    web.guardian.operate(Caller::new(who.name), key.clone(), order).await?;
-    Ok(release_path(&key))
+    web.guardian.operate(caller, release.clone(), order).await?;
+    Ok(Redirect::to(&release_path(&release)))
 }
 
-async fn feedback(
-    State(web): State<Web>,
-    headers: HeaderMap,
-    Path(path): Path<(String, String)>,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    done(take_feedback(&web, &headers, path, body).await)
-}
-
-async fn take_feedback(
-    web: &Web,
-    headers: &HeaderMap,
-    path: (String, String),
-    body: Result<Bytes, BytesRejection>,
-) -> Result<String, Problem> {
-    let key = release_key(path)?;
-    let (who, form) = admitted(web, headers, body, Some(&key)).await?;
+async fn feedback(State(web): State<Web>, sent: OfRelease) -> Result<Redirect, ProblemPage> {
+    let OfRelease { release, caller, form } = sent;
     let kind = match field(&form, "kind") {
         Some("fault_confirmed") => FeedbackKind::FaultConfirmed,
         Some("false_alarm") => FeedbackKind::FalseAlarm,
         Some("fault_missed") => FeedbackKind::FaultMissed,
-        _ => return Err(Problem::invalid("kind", "choose one of the three")),
+        _ => return Err(Problem::invalid("kind", "choose one of the three").into()),
     };
     let onset = match field(&form, "onset").map(str::parse::<Timestamp>) {
         None => None,
         Some(Ok(onset)) => Some(onset),
-        Some(Err(error)) => return Err(Problem::invalid("onset", error.to_string())),
+        Some(Err(error)) => return Err(Problem::invalid("onset", error.to_string()).into()),
     };
     let word = Word { kind, onset, comment: field(&form, "comment").map(str::to_owned) };
-    web.guardian.feedback(Caller::new(who.name), key.clone(), word).await?;
-    Ok(release_path(&key))
+    web.guardian.feedback(caller, release.clone(), word).await?;
+    Ok(Redirect::to(&release_path(&release)))
 }
 
-async fn halt(State(web): State<Web>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    let result = async {
-        let (who, form) = admitted(&web, &headers, body, None).await?;
-        let on = match field(&form, "on") {
-            Some("true") => true,
-            Some("false") => false,
-            _ => return Err(Problem::invalid("on", "it must be true or false")),
-        };
-        let reason = field(&form, "reason").unwrap_or_default().to_owned();
-        web.guardian.set_halt(Caller::new(who.name), on, reason).await?;
-        Ok("/".to_owned())
+async fn halt(State(web): State<Web>, headers: HeaderMap, sent: Sent) -> Result<Redirect, ProblemPage> {
+    let (who, form) = admitted(&web, &headers, sent, None).await?;
+    let on = match field(&form, "on") {
+        Some("true") => true,
+        Some("false") => false,
+        _ => return Err(Problem::invalid("on", "it must be true or false").into()),
     };
-    done(result.await)
+    let reason = field(&form, "reason").unwrap_or_default().to_owned();
+    web.guardian.set_halt(Caller::new(who.name), on, reason).await?;
+    Ok(Redirect::to("/"))
 }
 
 #[derive(Deserialize)]
@@ -176,16 +149,12 @@ fn login_form(status: StatusCode, next: &str, trouble: Option<&str>) -> Response
     (status, frame("Log in", None, None, body)).into_response()
 }
 
-async fn login(State(web): State<Web>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    if !web.access.is_for_us(&headers) {
-        return refused_page(&web, misdirected()).await;
+async fn login(State(web): State<Web>, headers: HeaderMap, sent: Sent) -> Response {
+    if let Some(refused) = from_elsewhere(&web, &headers).await {
+        return refused;
     }
-    let form = match form(&headers, body) {
-        Ok(form) if !is_foreign(&headers) => form,
-        Ok(_) => {
-            web.audit_refusal("unknown", None, &foreign()).await;
-            return login_form(StatusCode::FORBIDDEN, "/", Some("Another site's page sent this."));
-        }
+    let form = match form(&headers, sent) {
+        Ok(form) => form,
         Err(problem) => return refused_page(&web, problem).await,
     };
     let next = own_address(form.get("next").map(String::as_str)).to_owned();
@@ -204,20 +173,25 @@ async fn login(State(web): State<Web>, headers: HeaderMap, body: Result<Bytes, B
 /// A page for somebody who did not say who they are, and a line in the audit.
 async fn refused_page(web: &Web, problem: Problem) -> Response {
     web.audit_refusal("unknown", None, &problem).await;
-    problem_page(&problem)
+    ProblemPage(problem).into_response()
 }
 
-fn foreign() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "forbidden", "not allowed").detail("another site's page sent this")
+/// The answer to what another site's page sent, or came under another name.
+async fn from_elsewhere(web: &Web, headers: &HeaderMap) -> Option<Response> {
+    if !web.access.is_for_us(headers) {
+        return Some(refused_page(web, misdirected()).await);
+    }
+    if is_foreign(headers) {
+        let problem = Problem::new(StatusCode::FORBIDDEN, "forbidden", "not allowed");
+        web.audit_refusal("unknown", None, &problem.detail("another site's page sent this")).await;
+        return Some(login_form(StatusCode::FORBIDDEN, "/", Some("Another site's page sent this.")));
+    }
+    None
 }
 
 async fn logout(State(web): State<Web>, headers: HeaderMap) -> Response {
-    if !web.access.is_for_us(&headers) {
-        return refused_page(&web, misdirected()).await;
-    }
-    if is_foreign(&headers) {
-        web.audit_refusal("unknown", None, &foreign()).await;
-        return login_form(StatusCode::FORBIDDEN, "/", Some("Another site's page sent this."));
+    if let Some(refused) = from_elsewhere(&web, &headers).await {
+        return refused;
     }
     with_cookie(&web, "", 0, "/login")
 }

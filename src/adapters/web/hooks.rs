@@ -5,9 +5,8 @@
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::Serialize;
@@ -17,7 +16,7 @@ use crate::adapters::{alertmanager, clock, kayenta};
 
 use super::Web;
 use super::access::{Need, Who};
-use super::api::json_bytes;
+use super::call::{Sent, json_bytes};
 use super::problem::Problem;
 
 pub(super) fn routes() -> Router<Web> {
@@ -37,43 +36,31 @@ async fn admitted(
     headers: &HeaderMap,
     token: Token,
     need: Need,
-    body: Result<Bytes, BytesRejection>,
+    sent: Sent,
 ) -> Result<(Who, Bytes), Problem> {
     let token = token.as_ref().map(|Path(token)| token.as_str());
     let who = web.admit_with(&Method::POST, headers, token, need, None).await?;
-    let body = match json_bytes(headers, body) {
+    let body = match json_bytes(headers, sent) {
         Ok(body) => body,
-        Err(problem) => return Err(refused(web, &who, problem).await),
+        Err(problem) => return Err(web.refused(&who, None, problem).await),
     };
     Ok((who, body))
-}
-
-/// A body that cannot be taken leaves a line in the audit: nobody reads the
-/// answers that these systems get.
-pub(super) async fn refused(web: &Web, who: &Who, problem: Problem) -> Problem {
-    web.audit_refusal(&who.name, None, &problem).await;
-    problem
-}
-
-pub(super) fn unreadable(error: &impl std::fmt::Display) -> Problem {
-    let title = "the body is not what is expected";
-    Problem::new(StatusCode::BAD_REQUEST, "body", title).detail(error.to_string())
 }
 
 async fn judge(
     State(web): State<Web>,
     headers: HeaderMap,
     token: Token,
-    body: Result<Bytes, BytesRejection>,
+    sent: Sent,
 ) -> Result<Response, Problem> {
-    let (who, body) = admitted(&web, &headers, token, Need::Gate, body).await?;
+    let (who, body) = admitted(&web, &headers, token, Need::Gate, sent).await?;
     // Long series take a while; other callers go on meanwhile.
     let judged = tokio::task::spawn_blocking(move || {
         kayenta::JudgeRequest::read(&body).and_then(|request| kayenta::judge(&request))
     });
     match judged.await {
         Ok(Ok(result)) => Ok(Json(result).into_response()),
-        Ok(Err(error)) => Err(refused(&web, &who, unreadable(&error)).await),
+        Ok(Err(error)) => Err(web.refused(&who, None, Problem::unreadable(&error)).await),
         Err(error) => {
             tracing::error!(%error, "a fault of the guardian's own was caught while it judged for Kayenta");
             Err(Problem::overloaded("the judgement failed by a fault of the guardian's own"))
@@ -98,12 +85,12 @@ async fn alerts(
     State(web): State<Web>,
     headers: HeaderMap,
     token: Token,
-    body: Result<Bytes, BytesRejection>,
+    sent: Sent,
 ) -> Result<Response, Problem> {
-    let (who, body) = admitted(&web, &headers, token, Need::Report, body).await?;
+    let (who, body) = admitted(&web, &headers, token, Need::Report, sent).await?;
     let group = match alertmanager::Group::read(&body, clock::now()) {
         Ok(group) => group,
-        Err(error) => return Err(refused(&web, &who, unreadable(&error)).await),
+        Err(error) => return Err(web.refused(&who, None, Problem::unreadable(&error)).await),
     };
     let mut told = Told { left_out: group.left_out, ..Told::default() };
     for received in group.alerts {

@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod call;
 mod events;
 mod flagger;
 mod forms;

@@ -34,6 +34,11 @@ impl Problem {
         invalid
     }
 
+    pub(super) fn unreadable(error: &impl std::fmt::Display) -> Self {
+        let title = "the body is not what is expected";
+        Self::new(StatusCode::BAD_REQUEST, "body", title).detail(error.to_string())
+    }
+
     pub(super) fn overloaded(detail: &str) -> Self {
         let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not possible now");
         problem.detail = format!("{detail}; try again in a second");

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing::get};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use crate::domain::{ApplicationName, ReleaseId, ReleaseKey};
 
 use super::Web;
 use super::access::Need;
+use super::call::Call;
 use super::problem::Problem;
 
 /// Measuring systems wait ten seconds; the answer comes long before.
@@ -61,11 +62,10 @@ impl Verdict {
 
 async fn verdict(
     State(web): State<Web>,
-    method: Method,
-    headers: HeaderMap,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    call: Call,
+    asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    web.admit(&method, &headers, Need::Gate, None).await?;
+    call.admit(&web, Need::Gate, None).await?;
     let answer = match asked {
         Ok(Query(asked)) => answer(&web, asked).await,
         Err(error) => Verdict::unknown(

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::adapters::chain::chain;
 use crate::adapters::clock;
 use crate::adapters::prometheus::{Answer, ApiError, Client};
 use crate::adapters::scrape::{Connection, Scraper};
@@ -501,15 +502,4 @@ fn selector(pairs: &[(&str, &str)]) -> Result<Selector, crate::domain::InvalidSe
     let pairs: Vec<String> =
         pairs.iter().map(|(label, value)| format!("{label}=\"{}\"", quoted(value))).collect();
     format!("{{{}}}", pairs.join(",")).parse()
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -119,7 +119,7 @@ where
         match tokio::spawn(begin()).await {
             Ok(End::Stopped) => return,
             Ok(End::Store(error)) => {
-                let error = super::shared::chain(&error);
+                let error = crate::adapters::chain::chain(&error);
                 tracing::error!(application = %name, %error, "the watch cannot begin without the store");
             }
             Err(error) => {

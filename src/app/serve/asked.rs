@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::adapters::chain::chain;
 use crate::adapters::guardian::{GuardianError, MissingSetting};
 use crate::adapters::prometheus::{Answer, Client};
 use crate::config::{PrometheusSource, Settings, SourceKind};
 use crate::domain::{ApplicationName, Matcher, Relation, ReleaseOrder, Selector};
 
 use super::daemon::Daemon;
-use super::shared::{chain, read, write};
+use super::shared::{read, write};
 
 /// How long servers may take to say what they know of an application.
 const ASK_WITHIN: Duration = Duration::from_secs(8);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, oneshot, watch};
 
+use crate::adapters::chain::chain;
 use crate::adapters::guardian::{ApplicationState, GuardianError, HaltState};
 use crate::adapters::targets::{Discovered, Target};
 use crate::adapters::telemetry::{ApplicationLabels, WhatLabels};
@@ -21,7 +22,7 @@ use super::applications::{INTEGRATED_MAX, Running, instances_of, label_of, missi
 use super::asked::Asked;
 use super::canaries::Turns;
 use super::recorder::RecordingPolicy;
-use super::shared::{chain, read, write};
+use super::shared::{read, write};
 
 /// How long a caller waits for an actor that is busy.
 const CALL_DEADLINE: Duration = Duration::from_secs(20);

@@ -36,6 +36,7 @@ use std::sync::{Arc, RwLock};
 
 use tokio::sync::{Notify, watch};
 
+use crate::adapters::chain::chain;
 use crate::adapters::clock;
 use crate::adapters::guardian::{Caller, Guardian, HaltState};
 use crate::adapters::release_systems::OpenError;
@@ -50,7 +51,7 @@ use courier::Couriers;
 use daemon::{Daemon, Environment};
 pub(super) use model::load as load_model;
 use recorder::{Recorder, RecordingPolicy};
-use shared::{Shared, chain};
+use shared::Shared;
 use telling::Telling;
 
 /// The settings file has problems; they were printed.

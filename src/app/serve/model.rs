@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::adapters::chain::chain;
 use crate::adapters::model_file;
 use crate::config::{ModelSource, Settings};
 use crate::judge::model::ModelChoice;
-
-use super::shared::chain;
 
 /// Reads the model that settings name. One that cannot be used is kept as
 /// refused: the guardian goes on without and says so wherever people look.

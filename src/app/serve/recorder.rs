@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::adapters::chain::chain;
 use crate::adapters::recording::{self, RecordingError};
 use crate::adapters::store::{StoreError, StoredRelease};
 use crate::domain::{
@@ -16,7 +17,7 @@ use crate::domain::{
 };
 use crate::signal::Divider;
 
-use super::shared::{Shared, chain, read};
+use super::shared::{Shared, read};
 
 /// Releases that wait to be saved; more are found again at the next start.
 const QUEUE_MAX: usize = 256;

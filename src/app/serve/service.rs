@@ -8,12 +8,12 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use crate::adapters::chain::chain;
 use crate::adapters::clock;
 use crate::adapters::guardian::Interface as _;
 use crate::app::people::Prepared;
 use crate::config::Surroundings;
 
-use super::shared::chain;
 use super::telling::Telling;
 use super::{Running, read_settings};
 

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::adapters::chain::chain;
 use crate::adapters::clock;
 use crate::adapters::guardian::Guardian;
 use crate::adapters::notify::pages::LinkPages;
 use crate::adapters::store::SqlStore;
 use crate::app::people::{Needs, People, PeopleError, Prepared};
 use crate::config::Settings;
-
-use super::shared::chain;
 
 /// How long a message that is being sent may take when channels end; what was
 /// not sent is in the store.

@@ -1,11 +1,12 @@
 //! One HTTP exchange with a release system.
 
-use std::error::Error;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::adapters::outgoing::no_answer;
 
 /// More of an answer is not read; no condition needs it.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -40,10 +41,10 @@ pub(super) async fn exchange(client: &reqwest::Client, outgoing: Outgoing) -> Re
     if let Some(body) = outgoing.body {
         request = request.body(body);
     }
-    let mut response = request.send().await.map_err(|e| sentence(e, outgoing.timeout))?;
+    let mut response = request.send().await.map_err(|e| no_answer(e, outgoing.timeout))?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| sentence(e, outgoing.timeout))? {
+    while let Some(chunk) = response.chunk().await.map_err(|e| no_answer(e, outgoing.timeout))? {
         let room = BODY_BYTES_MAX - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() >= room {
@@ -51,19 +52,4 @@ pub(super) async fn exchange(client: &reqwest::Client, outgoing: Outgoing) -> Re
         }
     }
     Ok(Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
-}
-
-/// A failure with its causes, without the address: it may hold a token.
-fn sentence(error: reqwest::Error, timeout: Duration) -> String {
-    if error.is_timeout() {
-        return format!("no answer within {} s", timeout.as_secs_f64());
-    }
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }

@@ -6,8 +6,9 @@ mod quality;
 mod release;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::extract::{FromRequestParts, Query, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -15,14 +16,14 @@ use serde::Deserialize;
 
 use crate::adapters::charts::VARIABLES_CSS;
 use crate::adapters::clock;
-use crate::adapters::guardian::ReleaseFilter;
+use crate::adapters::guardian::{GuardianError, ReleaseFilter};
 use crate::domain::{ReleaseKey, Timestamp};
 use crate::guard::engine::Phase;
 use crate::judge::Outcome;
 
 use super::Web;
 use super::access::{Need, Who};
-use super::api::release_key;
+use super::call::Named;
 use super::problem::Problem;
 
 pub(super) fn routes() -> Router<Web> {
@@ -55,21 +56,45 @@ fn escaped(name: &str) -> String {
 }
 
 /// Who looks at a page; those who may not are shown the way in.
-async fn reader(web: &Web, headers: &HeaderMap, to: &str) -> Result<Who, Response> {
-    if matches!(web.identify(headers), Ok(None)) {
-        let next: String = url::form_urlencoded::byte_serialize(to.as_bytes()).collect();
-        return Err(Redirect::to(&format!("/login?next={next}")).into_response());
+struct Reader(Who);
+
+impl FromRequestParts<Web> for Reader {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Response> {
+        if matches!(web.identify(&parts.headers), Ok(None)) {
+            let next: String = url::form_urlencoded::byte_serialize(parts.uri.path().as_bytes()).collect();
+            return Err(Redirect::to(&format!("/login?next={next}")).into_response());
+        }
+        let admitted = web.admit(&Method::GET, &parts.headers, Need::Read, None).await;
+        admitted.map(Self).map_err(|problem| ProblemPage(problem).into_response())
     }
-    web.admit(&Method::GET, headers, Need::Read, None).await.map_err(|problem| problem_page(&problem))
 }
 
 /// An error as a page.
-pub(super) fn problem_page(problem: &Problem) -> Response {
-    let body = html! {
-        section.banner.unknown { h1 { (problem.status().as_u16()) } p.because { (problem.text()) } }
-        p { a href="/" { "All releases" } }
-    };
-    (problem.status(), frame("Problem", None, None, body)).into_response()
+pub(super) struct ProblemPage(pub(super) Problem);
+
+impl From<Problem> for ProblemPage {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<GuardianError> for ProblemPage {
+    fn from(error: GuardianError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for ProblemPage {
+    fn into_response(self) -> Response {
+        let Self(problem) = self;
+        let body = html! {
+            section.banner.unknown { h1 { (problem.status().as_u16()) } p.because { (problem.text()) } }
+            p { a href="/" { "All releases" } }
+        };
+        (problem.status(), frame("Problem", None, None, body)).into_response()
+    }
 }
 
 #[derive(Deserialize)]
@@ -77,60 +102,38 @@ struct ListQuery {
     before: Option<String>,
 }
 
-async fn list_page(State(web): State<Web>, headers: HeaderMap, Query(query): Query<ListQuery>) -> Response {
-    let who = match reader(&web, &headers, "/").await {
-        Ok(who) => who,
-        Err(response) => return response,
-    };
+async fn list_page(
+    State(web): State<Web>,
+    Reader(who): Reader,
+    Query(query): Query<ListQuery>,
+) -> Result<Html<String>, ProblemPage> {
     let before = query.before.and_then(|text| text.parse::<Timestamp>().ok());
     let filter = ReleaseFilter { before, limit: Some(50), ..ReleaseFilter::default() };
-    let found =
-        tokio::try_join!(web.guardian.releases(filter), web.guardian.applications(), web.guardian.halt());
-    match found {
-        Ok((page, applications, halt)) => {
-            let key = web.access.form_key(&who.name);
-            let body = list::body(&page, &applications, &halt, &who, &key, clock::now());
-            frame("Releases", Some(&who), Some("/api/v1/events"), body).into_response()
-        }
-        Err(error) => problem_page(&error.into()),
-    }
+    let (page, applications, halt) =
+        tokio::try_join!(web.guardian.releases(filter), web.guardian.applications(), web.guardian.halt())?;
+    let key = web.access.form_key(&who.name);
+    let body = list::body(&page, &applications, &halt, &who, &key, clock::now());
+    Ok(frame("Releases", Some(&who), Some("/api/v1/events"), body))
 }
 
 async fn release_page(
     State(web): State<Web>,
-    headers: HeaderMap,
-    Path(path): Path<(String, String)>,
-) -> Response {
-    let key = match release_key(path) {
-        Ok(key) => key,
-        Err(problem) => return problem_page(&problem),
-    };
+    Reader(who): Reader,
+    named: Result<Named, Problem>,
+) -> Result<Html<String>, ProblemPage> {
+    let Named(key) = named?;
     let address = release_path(&key);
-    let who = match reader(&web, &headers, &address).await {
-        Ok(who) => who,
-        Err(response) => return response,
-    };
-    match web.guardian.release(key.clone()).await {
-        Ok(detail) => {
-            let form_key = web.access.form_key(&who.name);
-            let body = release::body(&detail, &address, &who, &form_key, clock::now());
-            let title = format!("{} {}: {}", key.application, key.id, release::headline(&detail.summary));
-            let events = format!("/api/v1{address}/events");
-            frame(&title, Some(&who), Some(&events), body).into_response()
-        }
-        Err(error) => problem_page(&error.into()),
-    }
+    let detail = web.guardian.release(key.clone()).await?;
+    let form_key = web.access.form_key(&who.name);
+    let body = release::body(&detail, &address, &who, &form_key, clock::now());
+    let title = format!("{} {}: {}", key.application, key.id, release::headline(&detail.summary));
+    let events = format!("/api/v1{address}/events");
+    Ok(frame(&title, Some(&who), Some(&events), body))
 }
 
-async fn quality_page(State(web): State<Web>, headers: HeaderMap) -> Response {
-    let who = match reader(&web, &headers, "/quality").await {
-        Ok(who) => who,
-        Err(response) => return response,
-    };
-    match web.guardian.quality(None).await {
-        Ok(quality) => frame("Quality", Some(&who), None, quality::body(&quality)).into_response(),
-        Err(error) => problem_page(&error.into()),
-    }
+async fn quality_page(State(web): State<Web>, Reader(who): Reader) -> Result<Html<String>, ProblemPage> {
+    let quality = web.guardian.quality(None).await?;
+    Ok(frame("Quality", Some(&who), None, quality::body(&quality)))
 }
 
 /// What is around every page. `events` is followed by the script; without one

@@ -1,0 +1,114 @@
+//! What calls have in common: who makes them, which release they are about,
+//! and a body of the right type.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::IntoResponse;
+use serde::de::DeserializeOwned;
+
+use crate::adapters::guardian::Caller;
+use crate::domain::{ApplicationName, ReleaseId, ReleaseKey};
+
+use super::Web;
+use super::access::{Need, Who, caller};
+use super::problem::Problem;
+
+/// A body as it came, or why it did not.
+pub(super) type Sent = Result<Bytes, BytesRejection>;
+
+/// A call that may or may not be allowed.
+pub(super) struct Call {
+    method: Method,
+    headers: HeaderMap,
+}
+
+impl<S: Sync> FromRequestParts<S> for Call {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self { method: parts.method.clone(), headers: parts.headers.clone() })
+    }
+}
+
+impl Call {
+    /// Who calls, if they may.
+    pub(super) async fn admit(
+        &self,
+        web: &Web,
+        need: Need,
+        about: Option<&ReleaseKey>,
+    ) -> Result<Who, Problem> {
+        web.admit(&self.method, &self.headers, need, about).await
+    }
+
+    /// As the daemon takes who calls.
+    pub(super) fn caller(&self, who: &Who) -> Result<Caller, Problem> {
+        caller(who, &self.headers)
+    }
+
+    /// A body of JSON. One that cannot be taken leaves a line in the audit.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        web: &Web,
+        who: &Who,
+        about: Option<&ReleaseKey>,
+        sent: Sent,
+    ) -> Result<T, Problem> {
+        let read = json_bytes(&self.headers, sent)
+            .and_then(|body| serde_json::from_slice(&body).map_err(|error| Problem::unreadable(&error)));
+        match read {
+            Ok(read) => Ok(read),
+            Err(problem) => Err(web.refused(who, about, problem).await),
+        }
+    }
+}
+
+/// The release that an address names.
+pub(super) struct Named(pub(super) ReleaseKey);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let names: Result<Path<(String, String)>, PathRejection> =
+            Path::from_request_parts(parts, state).await;
+        let Path((application, id)) = names.map_err(|e| Problem::invalid("path", e.body_text()))?;
+        let application =
+            ApplicationName::new(application).map_err(|e| Problem::invalid("application", e.to_string()))?;
+        let id = ReleaseId::new(id).map_err(|e| Problem::invalid("id", e.to_string()))?;
+        Ok(Self(ReleaseKey { application, id }))
+    }
+}
+
+/// A body that says it is JSON, unread.
+pub(super) fn json_bytes(headers: &HeaderMap, sent: Sent) -> Result<Bytes, Problem> {
+    bytes_of("application/json", "send `Content-Type: application/json`", headers, sent)
+}
+
+/// A body that says it is of that type; `remedy` is told with a refusal.
+pub(super) fn bytes_of(
+    expected: &str,
+    remedy: &str,
+    headers: &HeaderMap,
+    sent: Sent,
+) -> Result<Bytes, Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case(expected) {
+        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "wrong content type");
+        return Err(problem.detail(format!("{essence:?} is not read here; {remedy}")));
+    }
+    sent.map_err(|rejection| {
+        let rejected = rejection.into_response().status();
+        if rejected == StatusCode::PAYLOAD_TOO_LARGE {
+            let detail = format!("a body may have {} bytes", super::BODY_BYTES_MAX);
+            Problem::new(rejected, "too-large", "the body is too long").detail(detail)
+        } else {
+            Problem::new(StatusCode::BAD_REQUEST, "body", "the body could not be read")
+                .detail("it ended before its length; send it again")
+        }
+    })
+}
