@@ -163,9 +163,10 @@ impl World {
     }
 
     fn observation(&self) -> Observation<'_> {
-        let bare = Observation { window: &self.window, groups: &self.groups, traffic: None };
+        let mut observation = Observation::new(&self.window, &self.groups, None);
         let span = self.span();
-        Observation { traffic: bare.main_traffic(span.from, span.start), ..bare }
+        observation.traffic = observation.main_traffic(span.from, span.start);
+        observation
     }
 
     fn span(&self) -> Span {
@@ -179,8 +180,17 @@ impl World {
     }
 
     fn look<'a>(&self, observation: &'a Observation<'a>, ready: &'a [Step], funnel: &Funnel) -> Look<'a> {
+        const IS_RELEASED: [bool; INSTANCES] = {
+            let mut released = [false; INSTANCES];
+            let mut index = 0;
+            while index < RELEASED {
+                released[index] = true;
+                index += 1;
+            }
+            released
+        };
         let budget = Budget::of(5.0, funnel.judged());
-        Look { observation, ready, to: self.to, budget, traffic: None }
+        Look { observation, ready, to: self.to, budget, released: &IS_RELEASED, traffic: None }
     }
 
     /// The signals whose levels are judged, with their history.
@@ -238,10 +248,9 @@ fn funnel_screen(bencher: Bencher) {
     let funnel = Funnel::measure(&observation, world.span());
     let ready = world.ready();
     let look = world.look(&observation, &ready, &funnel);
-    let released: Vec<bool> = (0..INSTANCES).map(|i| i < RELEASED).collect();
     let judged = world.judged(&funnel);
     bencher.counter(ItemsCount::new(judged.len())).bench_local(|| {
-        judged.iter().filter(|(id, def, baseline)| screen(&look, *id, def, baseline, &released)).count()
+        judged.iter().filter(|(id, def, baseline)| screen(&look, *id, def, baseline)).count()
     });
 }
 

@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::config::{HttpClient, ScrapeSource, Surroundings};
 use crate::domain::{InstanceId, Sample, Scrape, ScrapeFailure, ScrapeOutcome, target_info};
-use crate::signal::exposition::{Dialect, Limits, Page, Reader};
+use crate::signal::exposition::{Dialect, Limits, Page, Reader, SharedKeys};
 
 use super::clock;
 use super::outgoing::{self, ClientError};
@@ -71,6 +71,16 @@ pub struct Scraper {
 impl Scraper {
     /// A scraper of `target` within the limits of its source.
     pub fn new(target: Arc<Target>, connection: Connection, source: &ScrapeSource) -> Self {
+        Self::sharing(target, connection, source, SharedKeys::default())
+    }
+
+    /// The same, with keys that the scrapers of a source share.
+    pub fn sharing(
+        target: Arc<Target>,
+        connection: Connection,
+        source: &ScrapeSource,
+        keys: SharedKeys,
+    ) -> Self {
         let limits = Limits { samples: source.series_limit as usize, ..Limits::default() };
         let labels = target.labels.iter().map(|(label, value)| (label.as_str(), value.as_str()));
         Self {
@@ -79,7 +89,7 @@ impl Scraper {
             connection,
             timeout: source.timeout,
             body_limit_bytes: source.body_limit_bytes,
-            reader: Reader::new(limits),
+            reader: Reader::sharing(limits, keys),
         }
     }
 
@@ -208,6 +218,7 @@ pub async fn watch(
 ) {
     let mut running: HashMap<Arc<Target>, AbortHandle> = HashMap::new();
     let mut tasks = tokio::task::JoinSet::new();
+    let keys = SharedKeys::default();
     loop {
         let listed = targets.borrow_and_update().targets.clone();
         running.retain(|target, task| {
@@ -219,7 +230,7 @@ pub async fn watch(
         });
         for target in listed.iter() {
             running.entry(target.clone()).or_insert_with(|| {
-                let scraper = Scraper::new(target.clone(), connection.clone(), &source);
+                let scraper = Scraper::sharing(target.clone(), connection.clone(), &source, keys.clone());
                 tasks.spawn(scrape_forever(scraper, source.interval, scrapes.clone()))
             });
         }

@@ -89,9 +89,9 @@ impl Judge {
         let span = oldest
             .map(|from| Span { from: from.max(window.oldest_step()), start })
             .filter(|s| s.start > s.from);
-        let bare = Observation { window, groups, traffic: None };
-        let traffic = span.and_then(|s| bare.main_traffic(s.from, s.start));
-        let observation = Observation { window, groups, traffic };
+        let mut observation = Observation::new(window, groups, None);
+        observation.traffic = span.and_then(|s| observation.main_traffic(s.from, s.start));
+        let traffic = observation.traffic;
         let funnel = span.map(|span| Funnel::measure(&observation, span)).unwrap_or_default();
         Self {
             settings,
@@ -112,7 +112,7 @@ impl Judge {
 
     /// Whether signals appeared that were not measured.
     pub fn is_outdated(&self, window: &Window, groups: &Groups) -> bool {
-        self.funnel.is_outdated(&Observation { window, groups, traffic: self.traffic })
+        self.funnel.is_outdated(&Observation::new(window, groups, self.traffic))
     }
 
     /// The signals of the newest look as evidence for charts.
@@ -129,7 +129,7 @@ impl Judge {
         now: Timestamp,
         to: Step,
     ) -> Verdict {
-        let observation = Observation { window, groups, traffic: self.traffic };
+        let observation = Observation::new(window, groups, self.traffic);
         let ready = ready_steps(&observation, now, to);
         let start = window.step_at(self.first_release);
         let graded = self.funnel.look(&observation, &ready, to, self.settings.false_stops_per_1000);
@@ -336,7 +336,7 @@ impl Judge {
         from: Step,
         to: Step,
     ) -> Vec<(usize, Vec<(Timestamp, f64)>)> {
-        let observation = Observation { window, groups, traffic: self.traffic };
+        let observation = Observation::new(window, groups, self.traffic);
         let found = window
             .catalogue()
             .signals()

@@ -2,6 +2,7 @@
 //! both groups show of them over the same interval.
 
 mod catalogue;
+mod column;
 mod counter;
 mod division;
 pub mod exposition;

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SignalClass;
 use super::catalogue::{Shape, SignalDef, SignalId};
-use super::window::{Column, InstanceWindow, Step, Window};
+use super::column::Column;
+use super::window::{InstanceWindow, Step, Window};
 use crate::domain::{Batch, Group, InstanceId, Timestamp};
 
 /// One instance of the application as the release sees it.
@@ -69,7 +70,7 @@ impl Groups {
 }
 
 /// A window seen through the groups of a release.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Observation<'a> {
     /// The samples.
     pub window: &'a Window,
@@ -77,6 +78,8 @@ pub struct Observation<'a> {
     pub groups: &'a Groups,
     /// The signal that counts the main traffic, if there is one.
     pub traffic: Option<SignalId>,
+    /// By member what is kept of it: found by name once, asked for by every signal.
+    instances: Vec<Option<&'a InstanceWindow>>,
 }
 
 /// The cells of one signal of one instance.
@@ -100,22 +103,61 @@ impl Cells<'_> {
         (num - self.minus.map_or(0.0, |c| c.num_at(step)), den)
     }
 
+    /// Numerators and denominators of steps `from..to` into `out`, as
+    /// [`Cells::at`] gives them.
+    pub fn read(&self, from: Step, to: Step, out: &mut Vec<(f64, f64)>) {
+        out.clear();
+        out.resize(usize::try_from(to - from).unwrap_or(0), (0.0, 0.0));
+        self.read_zeroed(from, to, out);
+    }
+
+    fn read_zeroed(&self, from: Step, to: Step, out: &mut [(f64, f64)]) {
+        if let Some(den) = self.den {
+            den.each(self.den_from_num, from, to, |at, value| out[at].1 = value);
+        }
+        if let Some(num) = self.num {
+            num.each(!self.num_from_den, from, to, |at, value| out[at].0 = value);
+        }
+        if let Some(minus) = self.minus {
+            minus.each(true, from, to, |at, value| out[at].0 -= value);
+        }
+        for cell in out.iter_mut().filter(|(_, den)| *den <= 0.0) {
+            *cell = (0.0, 0.0);
+        }
+    }
+
     /// The sums over steps `from..to`, of cells that have a value.
     pub fn sum(&self, from: Step, to: Step) -> (f64, f64) {
+        const PART: usize = 64;
         let mut total = (0.0, 0.0);
-        for step in from..to {
-            let (num, den) = self.at(step);
-            total.0 += num;
-            total.1 += den;
+        let mut at = from;
+        while at < to {
+            let end = to.min(at + PART as Step);
+            let mut part = [(0.0, 0.0); PART];
+            self.read_zeroed(at, end, &mut part[..(end - at) as usize]);
+            for (num, den) in &part[..(end - at) as usize] {
+                total.0 += num;
+                total.1 += den;
+            }
+            at = end;
         }
         total
     }
 }
 
 impl<'a> Observation<'a> {
+    /// The window as the groups divide it.
+    pub fn new(window: &'a Window, groups: &'a Groups, traffic: Option<SignalId>) -> Self {
+        let instances = groups.members.iter().map(|m| window.instances().get(&m.instance)).collect();
+        Self { window, groups, traffic, instances }
+    }
+
     /// The instance behind a member, if it was ever seen.
     pub fn instance(&self, member: &Member) -> Option<&'a InstanceWindow> {
-        self.window.instances().get(&member.instance)
+        match self.groups.members.element_offset(member) {
+            Some(index) => self.instances[index],
+            None => self.window.instances().get(&member.instance),
+        }
     }
 
     /// The cells of one signal of one member. `bound` is the bound that was

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catalogue::{Catalogue, Feed, Role, SignalId, SignalSettings};
+use super::column::Column;
 use super::counter::{Counter, ProcessStart};
 use crate::domain::{InstanceId, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, TARGET_INFO, Timestamp};
 
@@ -14,80 +15,6 @@ pub type Step = i64;
 
 /// Most instances of one application.
 const INSTANCES_MAX: usize = 5_000;
-
-/// Numerator and denominator of one signal of one instance by step.
-#[derive(Clone, Debug, Default)]
-pub struct Column {
-    first: Step,
-    num: Vec<f32>,
-    den: Vec<f32>,
-    /// The last scrape that added time or a level to the denominator: it does
-    /// so once, however many series feed the signal.
-    stamp: Timestamp,
-}
-
-impl Column {
-    fn cell(&mut self, step: Step) -> Option<usize> {
-        if self.num.is_empty() {
-            self.first = step;
-        }
-        let at = usize::try_from(step - self.first).ok()?;
-        if at >= self.num.len() {
-            self.num.resize(at + 1, 0.0);
-            self.den.resize(at + 1, 0.0);
-        }
-        Some(at)
-    }
-
-    fn add(&mut self, step: Step, num: f64, den: f64) {
-        if let Some(at) = self.cell(step) {
-            self.num[at] += num as f32;
-            self.den[at] += den as f32;
-        }
-    }
-
-    /// True once for each scrape.
-    fn stamped(&mut self, at: Timestamp) -> bool {
-        std::mem::replace(&mut self.stamp, at) != at
-    }
-
-    fn expire(&mut self, before: Step) {
-        // Half of the column may be stale before it is moved: amortised O(1).
-        if let Ok(stale) = usize::try_from(before - self.first)
-            && stale > 64
-            && stale * 2 > self.num.len()
-        {
-            let stale = stale.min(self.num.len());
-            self.num.drain(..stale);
-            self.den.drain(..stale);
-            self.first += stale as Step;
-        }
-    }
-
-    /// The sums of numerator and denominator over steps `from..to`.
-    pub fn sum(&self, from: Step, to: Step) -> (f64, f64) {
-        let len = self.num.len();
-        let a = usize::try_from((from - self.first).max(0)).unwrap_or(usize::MAX).min(len);
-        let b = usize::try_from((to - self.first).max(0)).unwrap_or(usize::MAX).clamp(a, len);
-        let total = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum();
-        (total(&self.num[a..b]), total(&self.den[a..b]))
-    }
-
-    /// The numerator at one step; 0 where nothing is kept.
-    pub fn num_at(&self, step: Step) -> f64 {
-        usize::try_from(step - self.first).ok().and_then(|at| self.num.get(at)).map_or(0.0, |v| f64::from(*v))
-    }
-
-    /// The denominator at one step; 0 where nothing is kept.
-    pub fn den_at(&self, step: Step) -> f64 {
-        usize::try_from(step - self.first).ok().and_then(|at| self.den.get(at)).map_or(0.0, |v| f64::from(*v))
-    }
-
-    /// Whether nothing was ever added.
-    pub fn is_empty(&self) -> bool {
-        self.num.is_empty()
-    }
-}
 
 /// How one attempt to scrape an instance ended, at one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +42,8 @@ pub struct InstanceWindow {
     columns: Vec<Column>,
     buckets: BTreeMap<(SignalId, u64), Column>,
     served: Column,
+    /// Where the block begins that the newest steps are in.
+    block: Option<Step>,
     /// By time, each attempt to scrape it.
     pub contacts: Vec<(Timestamp, Contact)>,
     /// When its process was seen to have begun anew.
@@ -128,7 +57,7 @@ pub struct InstanceWindow {
 impl InstanceWindow {
     /// The columns of one signal, if the instance has it.
     pub fn column(&self, signal: SignalId) -> Option<&Column> {
-        self.columns.get(signal.index()).filter(|column| !column.num.is_empty())
+        self.columns.get(signal.index()).filter(|column| !column.is_empty())
     }
 
     /// Observations up to one of a histogram's bounds; only numerators.
@@ -264,7 +193,8 @@ impl Window {
             self.instances.insert(scrape.instance.clone(), InstanceWindow::default());
         }
         let at_step = self.step_at(scrape.at);
-        let oldest = self.newest.map(|at| self.step_at(at) - self.kept_steps);
+        let oldest = self.oldest_step();
+        let oldest_time = self.time_of(oldest);
         let Some(instance) = self.instances.get_mut(&scrape.instance) else { return };
         if instance.contacts.last().is_some_and(|(at, _)| *at >= scrape.at) {
             return;
@@ -278,17 +208,13 @@ impl Window {
             return;
         }
         let seconds = instance.last_served.map(|last| scrape.at.seconds_from(last));
+        let block = Column::block_of(at_step);
+        if instance.block.replace(block).is_some_and(|before| before != block) {
+            pack(instance, block, oldest, oldest_time);
+        }
         take_samples(instance, &mut self.catalogue, scrape, at_step, seconds);
         instance.last_served = Some(scrape.at);
         instance.first_served.get_or_insert(scrape.at);
-        if let Some(oldest) = oldest
-            && at_step % 32 == 0
-        {
-            let oldest_time = self.time_of(oldest);
-            if let Some(instance) = self.instances.get_mut(&scrape.instance) {
-                expire(instance, oldest, oldest_time);
-            }
-        }
     }
 
     /// Forgets instances that have not been seen within what is kept.
@@ -316,11 +242,11 @@ fn contact(outcome: &ScrapeOutcome) -> Contact {
     }
 }
 
-fn expire(instance: &mut InstanceWindow, oldest: Step, oldest_time: Timestamp) {
-    for column in
-        instance.columns.iter_mut().chain(instance.buckets.values_mut()).chain([&mut instance.served])
-    {
-        column.expire(oldest);
+/// Packs all that is over, and forgets what is too old.
+fn pack(instance: &mut InstanceWindow, block: Step, oldest: Step, oldest_time: Timestamp) {
+    instance.served.pack(block, oldest, None);
+    for column in instance.columns.iter_mut().chain(instance.buckets.values_mut()) {
+        column.pack(block, oldest, Some(&instance.served));
     }
     let stale = instance.contacts.partition_point(|(at, _)| *at < oldest_time);
     if stale > 64 {

@@ -77,9 +77,8 @@ impl Course {
                 Some((window.step_at(m.released_at?) - bins.first).max(0).div_euclid(bin_steps) as usize + 1)
             })
             .collect();
-        let bare = Observation { window: &window, groups: &groups, traffic: None };
-        let traffic = bare.main_traffic(bins.first, begin);
-        let observation = Observation { window: &window, groups: &groups, traffic };
+        let mut observation = Observation::new(&window, &groups, None);
+        observation.traffic = observation.main_traffic(bins.first, begin);
         let released: Vec<&Member> = groups.members.iter().filter(|m| m.released_at.is_some()).collect();
         let metrics = window
             .catalogue()

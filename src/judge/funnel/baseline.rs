@@ -100,13 +100,16 @@ struct Dense {
 impl Dense {
     fn new(cells: Option<Cells<'_>>, from: Step, to: Step, view: View, inner: Scale) -> Self {
         let len = usize::try_from(to - from).unwrap_or(0);
+        let mut read = vec![(0.0, 0.0); len];
+        if let Some(cells) = cells {
+            cells.read(from, to, &mut read);
+        }
         let mut out = Self { num: Vec::with_capacity(len + 1), den: Vec::with_capacity(len + 1) };
         out.num.push(0.0);
         out.den.push(0.0);
         let (mut num, mut den) = (0.0, 0.0);
         let mut last = None;
-        for step in from..to {
-            let (n, d) = cells.map_or((0.0, 0.0), |cells| cells.at(step));
+        for (n, d) in read {
             match view {
                 View::Level => {
                     num += n;
@@ -263,6 +266,11 @@ impl Baseline {
         let group_share = (1.0 / release_size as f64 + 1.0 / reference_size as f64).sqrt();
         let mut changes = vec![f64::NAN; dense.len()];
         let mut buffer = Vec::with_capacity(dense.len());
+        // Windows of all lengths follow the same base stretches.
+        let follows: Vec<Vec<f64>> = dense
+            .iter()
+            .map(|d| (base..len.max(base)).map(|at| d.value(self.scale, at - base, at)).collect())
+            .collect();
         for (index, window) in WINDOWS.iter().enumerate() {
             let window = usize::try_from(*window).unwrap_or(1);
             let (mut squares, mut count) = (0.0, 0.0);
@@ -272,9 +280,8 @@ impl Baseline {
             let (mut shared_squares, mut shared_count, mut shared_up) = (0.0, 0.0, 0.0f64);
             let mut at = base;
             while at + window <= len {
-                for (change, dense) in changes.iter_mut().zip(dense) {
-                    *change =
-                        dense.value(self.scale, at, at + window) - dense.value(self.scale, at - base, at);
+                for ((change, dense), follows) in changes.iter_mut().zip(dense).zip(&follows) {
+                    *change = dense.value(self.scale, at, at + window) - follows[at - base];
                 }
                 let difference = contrast(&changes, released, &mut buffer);
                 if difference.is_finite() {
@@ -405,21 +412,26 @@ impl Baseline {
     }
 
     /// The sums of each window that ends before `to`, for one member: calls
-    /// `each(window index, numerator, denominator, steps with a value)`.
+    /// `each(window index, numerator, denominator, steps with a value)`. `read`
+    /// is only a buffer.
     pub fn recent(
         &self,
         cells: &Cells<'_>,
         from: Step,
         to: Step,
+        read: &mut Vec<(f64, f64)>,
         mut each: impl FnMut(usize, f64, f64, Step),
     ) {
         let (mut num, mut den, mut filled) = (0.0, 0.0, 0);
         let mut next = 0;
         let mut later: Option<f64> = None;
+        let longest = WINDOWS[WINDOWS.len() - 1];
+        let from = from.max(to - longest);
+        cells.read(from, to, read);
         let mut step = to;
         while next < WINDOWS.len() && step > from {
             step -= 1;
-            let (n, d) = cells.at(step);
+            let (n, d) = read[(step - from) as usize];
             match self.view {
                 View::Level => {
                     num += n;
@@ -460,9 +472,11 @@ impl Baseline {
 /// event. Where all steps add something the history's own noise says it all.
 fn grain(cells: &[Option<Cells<'_>>], span: Span) -> f64 {
     let (mut steps, mut adding, mut total) = (0.0, 0.0, 0.0);
+    let mut read = Vec::new();
     for cells in cells.iter().flatten() {
-        for step in span.from..span.start {
-            let (num, den) = cells.at(step);
+        cells.read(span.from, span.start, &mut read);
+        for (num, den) in &read {
+            let (num, den) = (*num, *den);
             steps += f64::from(u8::from(den > 0.0));
             if den > 0.0 && num > 0.0 {
                 adding += 1.0;

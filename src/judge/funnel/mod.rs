@@ -153,20 +153,20 @@ impl Funnel {
     ) -> Vec<Graded> {
         self.looks += 1;
         let budget = Budget::of(false_stops_per_1000, self.judged.len());
-        let plain = Look { observation, ready, to, budget, traffic: None };
+        let released: Vec<bool> =
+            observation.groups.members.iter().map(|m| m.group() == Group::Release).collect();
+        let plain = Look { observation, ready, to, budget, released: &released, traffic: None };
         let catalogue = observation.window.catalogue();
         let traffic = self.traffic.map(|at| {
             let judged = &self.judged[at];
-            plain.changes(judged.id, catalogue.signal(judged.id), &judged.baseline, WINDOWS.len()).change
+            plain.changes(judged.id, catalogue.signal(judged.id), &judged.baseline, WINDOWS.len())
         });
-        let look = Look { traffic: traffic.as_deref(), ..plain };
-        let released: Vec<bool> =
-            observation.groups.members.iter().map(|m| m.group() == Group::Release).collect();
+        let look = Look { traffic: traffic.as_ref(), ..plain };
         let mut graded = Vec::new();
         for (at, judged) in self.judged.iter().enumerate() {
             let def = catalogue.signal(judged.id);
             let in_full = self.suspects.contains(&at) || (self.looks + at as u64).is_multiple_of(FULL_EVERY);
-            if !in_full && !screen(&look, judged.id, def, &judged.baseline, &released) {
+            if !in_full && !screen(&look, judged.id, def, &judged.baseline) {
                 continue;
             }
             match look.shift(judged.id, def, &judged.baseline) {
@@ -353,17 +353,11 @@ fn excuse_slow_starts(graded: &mut [Graded], catalogue: &crate::signal::Catalogu
 
 /// Whether a signal moved enough to be looked at in full: the released
 /// members against the others, over short windows.
-pub fn screen(
-    look: &Look<'_>,
-    id: SignalId,
-    def: &SignalDef,
-    baseline: &Baseline,
-    released: &[bool],
-) -> bool {
+pub fn screen(look: &Look<'_>, id: SignalId, def: &SignalDef, baseline: &Baseline) -> bool {
     let changes = look.changes(id, def, baseline, SCREENED_WINDOWS);
     let mut buffer = Vec::new();
     [0usize, 1, 3, 5].iter().any(|window| {
-        let difference = contrast(&changes.change[*window], released, &mut buffer);
+        let difference = contrast(changes.change(*window), look.released, &mut buffer);
         let noise = if shift::is_counted(def) { 0.05 } else { baseline.noise[*window].clamp(0.01, 10.0) };
         difference.is_finite() && difference.abs() >= SCREENED_SHARE * look.budget.score * noise
     })

@@ -113,8 +113,10 @@ pub struct Look<'a> {
     pub to: Step,
     /// What is needed.
     pub budget: Budget,
-    /// For each window and member the change of the main traffic, if known.
-    pub traffic: Option<&'a [Vec<f64>]>,
+    /// For each member whether it is in the release group.
+    pub released: &'a [bool],
+    /// The changes of the main traffic, if known.
+    pub traffic: Option<&'a Changes>,
 }
 
 /// What counting says of one window.
@@ -127,14 +129,48 @@ struct Count {
 
 /// Sums by window and member, and the changes made of them.
 pub struct Changes {
-    /// `[window][member]`: on the scale against the base; NaN if unknown.
-    pub change: Vec<Vec<f64>>,
-    sums: Vec<Vec<(f64, f64)>>,
+    members: usize,
+    /// Window by window, each with all members.
+    change: Vec<f64>,
+    sums: Vec<(f64, f64)>,
+}
+
+impl Changes {
+    fn unknown(windows: usize, members: usize) -> Self {
+        let cells = windows * members;
+        Self { members, change: vec![f64::NAN; cells], sums: vec![(0.0, 0.0); cells] }
+    }
+
+    /// Each member's change over one window, on the scale against the base;
+    /// NaN if unknown.
+    pub fn change(&self, window: usize) -> &[f64] {
+        &self.change[window * self.members..][..self.members]
+    }
+
+    fn sums(&self, window: usize) -> &[(f64, f64)] {
+        &self.sums[window * self.members..][..self.members]
+    }
+}
+
+/// One signal as a look has measured it.
+#[derive(Clone, Copy)]
+struct Measured<'a> {
+    id: SignalId,
+    def: &'a SignalDef,
+    baseline: &'a Baseline,
+    changes: &'a Changes,
+}
+
+/// Buffers that one look at a signal uses again and again.
+#[derive(Default)]
+struct Scratch {
+    change: Vec<f64>,
+    values: Vec<f64>,
 }
 
 impl Look<'_> {
     pub(super) fn is_released(&self, member: usize) -> bool {
-        self.observation.groups.members[member].group() == Group::Release
+        self.released[member]
     }
 
     /// The reference members' typical value before the release, on the scale.
@@ -147,8 +183,8 @@ impl Look<'_> {
     /// Each member's change over each window that ends now.
     pub fn changes(&self, id: SignalId, def: &SignalDef, baseline: &Baseline, windows: usize) -> Changes {
         let members = &self.observation.groups.members;
-        let mut change = vec![vec![f64::NAN; members.len()]; windows];
-        let mut sums = vec![vec![(0.0, 0.0); members.len()]; windows];
+        let mut changes = Changes::unknown(windows, members.len());
+        let mut read = Vec::new();
         let fallback = self.usual(baseline);
         for (index, member) in members.iter().enumerate() {
             let Some(cells) = self.observation.cells(id, def, member, baseline.bound) else { continue };
@@ -166,25 +202,31 @@ impl Look<'_> {
                 &cells,
                 from.max(self.to - WINDOWS[windows - 1]),
                 self.to,
+                &mut read,
                 |window, num, den, filled| {
                     if window >= windows || den <= 0.0 || filled * 5 < WINDOWS[window] * 3 {
                         return;
                     }
-                    change[window][index] = baseline.scale.of_value(num / den) - base - expected;
-                    sums[window][index] = (num, den);
+                    let cell = window * members.len() + index;
+                    changes.change[cell] = baseline.scale.of_value(num / den) - base - expected;
+                    changes.sums[cell] = (num, den);
                 },
             );
         }
-        Changes { change, sums }
+        changes
     }
 
     /// Looks at one signal. Nothing if it could not be judged.
     pub fn shift(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> Option<Shift> {
         let changes = self.changes(id, def, baseline, WINDOWS.len());
+        let of = Measured { id, def, baseline, changes: &changes };
         let mut best: Option<Shift> = None;
+        let mut scratch = Scratch::default();
         let mut since = self.to;
         for (window, steps) in WINDOWS.iter().enumerate() {
-            let Some(shift) = self.window_shift(id, def, baseline, &changes, window, None) else { continue };
+            let beaten = best.as_ref().map_or(f64::NAN, |b| b.margin);
+            let shift = self.window_shift(of, window, None, beaten, &mut scratch);
+            let Some(shift) = shift else { continue };
             if shift.margin >= 1.0 {
                 since = since.min(self.to - steps);
             }
@@ -195,11 +237,9 @@ impl Look<'_> {
         let mut best = best?;
         if best.margin < 1.0 && best.judged >= LONE_AMONG_MIN && is_counted(def) && !def.refusals {
             let released = (0..self.ready.len()).filter(|i| self.is_released(*i));
-            let alone = released.flat_map(|only| {
-                let changes = &changes;
-                (0..WINDOWS.len()).filter_map(move |window| {
-                    self.window_shift(id, def, baseline, changes, window, Some(only))
-                })
+            let each = released.flat_map(|only| (0..WINDOWS.len()).map(move |window| (only, window)));
+            let alone = each.filter_map(|(only, window)| {
+                self.window_shift(of, window, Some(only), f64::INFINITY, &mut scratch)
             });
             // One new machine may always have been like that; crashes are no habit.
             let known = |s: &Shift| s.values[0].is_some() || def.class == SignalClass::Health;
@@ -216,17 +256,22 @@ impl Look<'_> {
         Some(best)
     }
 
+    /// One signal over one window; of one released member if `only` says so.
+    /// Nothing if it cannot be judged, or if what costs little shows that its
+    /// margin is below 1 and not above `beaten`.
     fn window_shift(
         &self,
-        id: SignalId,
-        def: &SignalDef,
-        baseline: &Baseline,
-        changes: &Changes,
+        of: Measured<'_>,
         window: usize,
         only: Option<usize>,
+        beaten: f64,
+        scratch: &mut Scratch,
     ) -> Option<Shift> {
+        let Measured { id, def, baseline, changes } = of;
         let members = &self.observation.groups.members;
-        let mut change = changes.change[window].clone();
+        let Scratch { change, values: buffer } = scratch;
+        change.clear();
+        change.extend_from_slice(changes.change(window));
         if let Some(only) = only {
             for (index, change) in change.iter_mut().enumerate() {
                 if index != only && self.is_released(index) {
@@ -234,22 +279,21 @@ impl Look<'_> {
                 }
             }
         }
-        let released: Vec<bool> = (0..members.len()).map(|i| self.is_released(i)).collect();
+        let released = self.released;
         if let (Some(traffic), true) = (self.traffic, moves_with_traffic(def, baseline)) {
-            for (own, traffic) in change.iter_mut().zip(&traffic[window]) {
+            for (own, traffic) in change.iter_mut().zip(traffic.change(window)) {
                 if *own > 0.0 && *traffic > 0.0 {
                     *own = (*own - *traffic).max(0.0);
                 }
             }
         }
-        let judged = change.iter().zip(&released).filter(|(c, r)| **r && c.is_finite()).count();
+        let judged = change.iter().zip(released).filter(|(c, r)| **r && c.is_finite()).count();
         if judged == 0 {
             return None;
         }
-        let mut buffer = Vec::with_capacity(members.len());
-        let difference = contrast(&change, &released, &mut buffer);
-        let own = mean(change.iter().zip(&released).filter(|(_, r)| **r).map(|(c, _)| *c));
-        let has_reference = change.iter().zip(&released).any(|(c, r)| !*r && c.is_finite());
+        let difference = contrast(change, released, buffer);
+        let own = mean(change.iter().zip(released).filter(|(_, r)| **r).map(|(c, _)| *c));
+        let has_reference = change.iter().zip(released).any(|(c, r)| !*r && c.is_finite());
         let upward = match def.bad_when {
             BadWhen::Higher => true,
             BadWhen::Lower => false,
@@ -261,13 +305,10 @@ impl Look<'_> {
         // What the reference group did alone is not the release's change.
         let effective = directed.min(1.5 * own);
 
-        let noise = self.noise(def, baseline, changes, window, &released, &change, judged);
         let counted = is_counted(def) && !baseline.dispersion.is_empty();
-        let count = self.count_tail(def, baseline, changes, window, &released, only);
-        let score = if counted { count.score } else { effective / noise };
         let (down, up) = baseline.worst[window];
         let worst = if upward { up } else { down };
-        let values = group_values(baseline, changes, window, &released, &change);
+        let values = group_values(baseline, changes, window, released, change);
         let mut practical = Practical::of(def, baseline.by_traffic);
         if values[0].is_none() && def.class == SignalClass::Latency {
             practical.change *= NEWCOMER_FACTOR;
@@ -292,7 +333,23 @@ impl Look<'_> {
             })
             .collect();
         let breadth = shows.len() as f64 / judged as f64;
+        // Who only came to be like the others was different before, for a reason
+        // that is gone: no fault of the release.
+        let became_like_others = matches!(def.class, SignalClass::Latency | SignalClass::Errors)
+            && matches!((values[1], values[3]), (Some(after), Some(reference))
+                if sign * (baseline.scale.of_value(after) - baseline.scale.of_value(reference)) < 0.5 * practical.change);
+        let at_most =
+            practical_times.min(breadth / 0.5).min(if became_like_others { 0.8 } else { f64::INFINITY });
+        if at_most < 1.0 && at_most <= beaten {
+            return None;
+        }
 
+        let count = self.count_tail(def, baseline, changes, window, released, only);
+        let score = if counted {
+            count.score
+        } else {
+            effective / self.noise(def, baseline, changes, window, released, change, judged)
+        };
         let lone = if has_reference { 1.0 } else { 1.6 };
         let brief = if WINDOWS[window] == 1 { 1.4 } else { 1.0 };
         let little_past = if baseline.pseudo_releases < 4 { 1.5 } else { 1.0 };
@@ -311,17 +368,8 @@ impl Look<'_> {
         } else {
             f64::INFINITY
         };
-        // Who only came to be like the others was different before, for a reason
-        // that is gone: no fault of the release.
-        let became_like_others = matches!(def.class, SignalClass::Latency | SignalClass::Errors)
-            && matches!((values[1], values[3]), (Some(after), Some(reference))
-                if sign * (baseline.scale.of_value(after) - baseline.scale.of_value(reference)) < 0.5 * practical.change);
-        let mut margin = (score / needed)
-            .min(if became_like_others { 0.8 } else { f64::INFINITY })
-            .min(practical_times)
-            .min(beyond / BEYOND_WORST);
-        margin = margin.min(breadth / 0.5);
-        let is_over = self.went_away(def, baseline, changes, window, &released, sign, effective);
+        let mut margin = (score / needed).min(at_most).min(beyond / BEYOND_WORST);
+        let is_over = self.went_away(def, baseline, changes, window, released, sign, effective);
         if is_over {
             margin = margin.min(0.9);
         }
@@ -365,7 +413,7 @@ impl Look<'_> {
         let Some(third) = WINDOWS.iter().rposition(|w| *w * 3 <= WINDOWS[window]) else { return false };
         let shortest = if is_counted(def) { third } else { 0 };
         (shortest..=third).any(|recent| {
-            let difference = sign * contrast(&changes.change[recent], released, &mut Vec::new());
+            let difference = sign * contrast(changes.change(recent), released, &mut Vec::new());
             let noise = baseline.noise[recent].hypot(NOISE_FLOOR);
             difference.is_finite() && difference + noise < 0.5 * effective && noise < 0.35 * effective
         })
@@ -433,7 +481,7 @@ impl Look<'_> {
             if *released && only.is_some_and(|only| only != index) {
                 continue;
             }
-            let (num, den) = changes.sums[window][index];
+            let (num, den) = changes.sums(window)[index];
             let (before_num, before_den) = baseline.totals.get(index).copied().unwrap_or_default();
             past_events += before_num;
             past_exposure += before_den;
@@ -539,7 +587,7 @@ fn counting_noise(
         }
         if count > 0.0 { total / (count * count) } else { 0.0 }
     };
-    let after = group(true, &changes.sums[window]) + group(false, &changes.sums[window]);
+    let after = group(true, changes.sums(window)) + group(false, changes.sums(window));
     let before = group(true, &baseline.base_sums) + group(false, &baseline.base_sums);
     (after + before).sqrt()
 }
@@ -563,8 +611,8 @@ fn group_values(
     };
     [
         pooled(true, &baseline.base_sums),
-        pooled(true, &changes.sums[window]),
+        pooled(true, changes.sums(window)),
         pooled(false, &baseline.base_sums),
-        pooled(false, &changes.sums[window]),
+        pooled(false, changes.sums(window)),
     ]
 }

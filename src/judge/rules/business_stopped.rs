@@ -34,17 +34,12 @@ pub fn business_stopped(
         let (mut past, mut release, mut reference) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
         let mut stands = Vec::new();
         let mut judged = 0;
-        // Amounts are no counts: the least that ever came at once is one event.
-        let mut least = f64::INFINITY;
+        let add = |sum: &mut (f64, f64), (num, den): (f64, f64)| {
+            sum.0 += num;
+            sum.1 += den;
+        };
         for (index, member) in observation.groups.members.iter().enumerate() {
             let Some(cells) = observation.cells(id, def, member, None) else { continue };
-            let add = |sum: &mut (f64, f64), (num, den): (f64, f64)| {
-                sum.0 += num;
-                sum.1 += den;
-            };
-            add(&mut past, cells.sum(oldest, start));
-            let increments = (oldest..start).map(|step| cells.at(step).0).filter(|events| *events > 0.0);
-            least = increments.fold(least, f64::min);
             match member.group() {
                 Group::Release => {
                     let own = cells.sum(ready[index], to);
@@ -60,6 +55,19 @@ pub fn business_stopped(
             }
         }
         let rate = |(num, den): (f64, f64)| (den > 0.0).then(|| num / den);
+        // Nearly always it goes on: the past need not be asked.
+        let goes_on = rate(reference).is_none_or(|usual| release.0 > LEFT_MAX * (usual * release.1));
+        if goes_on || stands.len() * 2 < judged {
+            continue;
+        }
+        // Amounts are no counts: the least that ever came at once is one event.
+        let mut least = f64::INFINITY;
+        for member in &observation.groups.members {
+            let Some(cells) = observation.cells(id, def, member, None) else { continue };
+            add(&mut past, cells.sum(oldest, start));
+            let increments = (oldest..start).map(|step| cells.at(step).0).filter(|events| *events > 0.0);
+            least = increments.fold(least, f64::min);
+        }
         let (Some(usual), Some(now), Some(elsewhere)) = (rate(past), rate(release), rate(reference)) else {
             continue;
         };

@@ -21,6 +21,7 @@ const NEW_EVENTS_MIN: f64 = 5.0;
 struct Sums {
     release: (f64, f64),
     reference: (f64, f64),
+    /// Only where it was asked for: it is the longest.
     past: (f64, f64),
     shows: Vec<crate::domain::InstanceId>,
     judged: usize,
@@ -33,18 +34,15 @@ fn sums(
     ready: &[Step],
     from: Step,
     to: Step,
-    start: Step,
 ) -> Sums {
     let mut out =
         Sums { release: (0.0, 0.0), reference: (0.0, 0.0), past: (0.0, 0.0), shows: Vec::new(), judged: 0 };
-    let oldest = observation.window.oldest_step();
     for (index, member) in observation.groups.members.iter().enumerate() {
         let Some(cells) = observation.cells(id, def, member, None) else { continue };
         let add = |sum: &mut (f64, f64), (num, den): (f64, f64)| {
             sum.0 += num;
             sum.1 += den;
         };
-        add(&mut out.past, cells.sum(oldest.max(start - 400), start));
         match member.group() {
             Group::Release => {
                 let own = cells.sum(from.max(ready[index]), to);
@@ -60,6 +58,14 @@ fn sums(
         }
     }
     out
+}
+
+/// The sums of all members before the release.
+fn past(observation: &Observation<'_>, id: SignalId, def: &SignalDef, start: Step) -> (f64, f64) {
+    let oldest = observation.window.oldest_step().max(start - 400);
+    let members = observation.groups.members.iter();
+    let sums = members.filter_map(|m| Some(observation.cells(id, def, m, None)?.sum(oldest, start)));
+    sums.fold((0.0, 0.0), |total, own| (total.0 + own.0, total.1 + own.1))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one finding from one rule's words")]
@@ -102,17 +108,19 @@ pub fn error_burst(observation: &Observation<'_>, ready: &[Step], start: Step, t
         if !fails || def.muted || def.segment.is_some() {
             continue;
         }
-        let sums = sums(observation, id, def, ready, from, to, start);
+        let mut sums = sums(observation, id, def, ready, from, to);
         let ratio = |(num, den): (f64, f64)| if den > 0.0 { num / den } else { 0.0 };
-        let (now, reference, past) = (ratio(sums.release), ratio(sums.reference), ratio(sums.past));
+        let (now, reference) = (ratio(sums.release), ratio(sums.reference));
+        if sums.release.0 < BURST_EVENTS_MIN || now < BURST_RATIO_MIN {
+            continue;
+        }
+        sums.past = past(observation, id, def, start);
+        let past = ratio(sums.past);
         let oldest = ready.iter().filter(|ready| **ready > start - 1 && **ready < to).min();
         let served = oldest.map_or(0, |ready| to - ready) as f64 * observation.window.step().as_secs_f64();
         let least = if served < START_SECONDS { START_RATIO_MIN } else { BURST_RATIO_MIN };
         let wide = sums.shows.len() * 2 >= sums.judged;
-        let burst = sums.release.0 >= BURST_EVENTS_MIN
-            && now >= least + past
-            && now > 8.0 * reference.max(past)
-            && wide;
+        let burst = now >= least + past && now > 8.0 * reference.max(past) && wide;
         if !burst || best.as_ref().is_some_and(|b| b.release_after.unwrap_or(0.0) >= now) {
             continue;
         }
@@ -153,9 +161,13 @@ pub fn new_exception(
         if !def.error_kind || def.muted {
             continue;
         }
-        let sums = sums(observation, id, def, ready, start, to, start);
-        let (release, reference, past) = (sums.release, sums.reference, sums.past);
-        if past.0 > 0.0 || reference.0 > 0.0 || release.0 < 2.0 {
+        let mut sums = sums(observation, id, def, ready, start, to);
+        if sums.reference.0 > 0.0 || sums.release.0 < 2.0 {
+            continue;
+        }
+        sums.past = past(observation, id, def, start);
+        let (release, past) = (sums.release, sums.past);
+        if past.0 > 0.0 {
             continue;
         }
         let kind = def.segment.as_ref().map_or("", |(_, value)| value.as_str());

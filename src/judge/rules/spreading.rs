@@ -167,15 +167,16 @@ fn rise(
         (!values.is_empty()).then(|| values[values.len() / 2])
     };
     let soon = felt - batch - 1;
-    let size = middle(&|i| change(i, felt, to))?;
+    let since: Vec<Option<f64>> = (0..members.len()).map(|i| change(i, felt, to)).collect();
+    let size = middle(&|i| since[i])?;
     let before = middle(&|i| change(i, batch - soon, batch))?;
     // When it is felt, it is there; and it is still there.
     let at_once = middle(&|i| change(i, felt - (soon / 3).max(1), felt + 1))?;
     let newest = middle(&|i| change(i, to - ((to - felt) / 3).max(1), to))?;
     let there: Vec<usize> =
-        (0..members.len()).filter(|i| change(*i, felt, to).is_some_and(|c| c >= 0.4 * size)).collect();
+        (0..members.len()).filter(|i| since[*i].is_some_and(|c| c >= 0.4 * size)).collect();
     let judged = |released: bool| {
-        (0..members.len()).filter(|i| is_released(*i) == released && change(*i, felt, to).is_some()).count()
+        (0..members.len()).filter(|i| is_released(*i) == released && since[*i].is_some()).count()
     };
     let (shows, elsewhere): (Vec<usize>, Vec<usize>) = there.into_iter().partition(|i| is_released(*i));
     let pooled = |released: bool, from: Step, to: Step| {

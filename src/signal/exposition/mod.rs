@@ -13,9 +13,11 @@ use crate::domain::{MetricFamily, Sample, ScrapeOutcome, SeriesKey};
 
 mod family;
 mod line;
+mod shared;
 
 use family::Families;
 use line::Line;
+pub use shared::SharedKeys;
 
 /// Which of the two formats a page is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +101,11 @@ impl Reader {
     /// A reader that has seen nothing yet.
     pub fn new(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// The same, with keys that the readers of like targets share.
+    pub fn sharing(limits: Limits, keys: SharedKeys) -> Self {
+        Self { limits, known: Known { keys, ..Known::default() }, ..Self::default() }
     }
 
     /// Reads one page.
@@ -201,6 +208,7 @@ fn shown(text: &[u8]) -> String {
 /// The series that a target has exposed, by the bytes before their value.
 #[derive(Debug, Default)]
 struct Known {
+    keys: SharedKeys,
     entries: Vec<Entry>,
     by_bytes: HashMap<Arc<[u8]>, usize>,
     /// The same series may be spelt in two ways, and is a duplicate then.
@@ -250,11 +258,10 @@ impl Known {
         if let Some(&entry) = self.by_bytes.get(bytes) {
             return Ok(entry);
         }
-        let key = Arc::new(line::parse_series(bytes)?);
+        let (bytes, key) = self.keys.find_or_parse(bytes)?;
         let entry = self.entries.len();
         let canonical = *self.by_key.entry(key.clone()).or_insert(entry);
         let series = self.entries.get(canonical).map_or(key, |first| first.series.clone());
-        let bytes: Arc<[u8]> = bytes.into();
         self.by_bytes.insert(bytes.clone(), entry);
         self.entries.push(Entry { bytes, series, canonical, follower: entry + 1, page: 0, taken: 0 });
         Ok(entry)

@@ -227,3 +227,13 @@ proptest! {
         let _ = Reader::default().read(&bytes, Dialect::Prometheus);
     }
 }
+
+#[test]
+fn like_targets_share_the_keys_of_their_series() {
+    let keys = SharedKeys::default();
+    let mut readers = [(); 2].map(|()| Reader::sharing(Limits::default(), keys.clone()));
+    let page = b"a_total{x=\"1\"} 1\nb 2\n";
+    let [first, second] = readers.each_mut().map(|reader| reader.read(page, Dialect::Prometheus).unwrap());
+    assert_eq!(first, second);
+    assert!(first.samples.iter().zip(&second.samples).all(|(a, b)| Arc::ptr_eq(&a.series, &b.series)));
+}
