@@ -818,7 +818,10 @@ async fn alerts_from_outside_are_handed_on_with_a_key_and_others_are_refused() {
     }
     let huge =
         site.call(Method::POST, "/alertmanager", "reporter").header("Content-Type", "application/json");
-    assert_eq!(huge.body("x".repeat(5 << 20)).send().await.unwrap().status(), 413);
+    let refused = huge.body("x".repeat(5 << 20)).send().await.unwrap();
+    assert_eq!(refused.status(), 413);
+    // The rest of it is not read, so nothing else may come on that connection.
+    assert_eq!(refused.headers()["connection"], "close");
     let told = site.stand.told();
     for refusal in [
         "a reporter - AUDIT refused with 400",
