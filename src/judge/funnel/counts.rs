@@ -28,14 +28,16 @@ pub fn tail_probability(events: f64, exposure: f64, past_events: f64, past_expos
         return normal_tail((events - 0.5 - expected) / variance.sqrt());
     }
     let Ok(distribution) = NegativeBinomial::new(shape, success) else { return 1.0 };
-    // Above its mean the terms fall geometrically, so the sum soon ends.
-    let mut total = 0.0;
+    // Above its mean the terms fall geometrically, so the sum soon ends. Each
+    // follows from the one before: P(k + 1) / P(k) = (k + shape) / (k + 1) * (1 - success).
+    let mut term = distribution.pmf(count);
+    let mut total = term;
     for k in count..count + TERMS_MAX {
-        let term = distribution.pmf(k);
-        total += term;
-        if term < total * 1e-9 {
+        if term <= total * 1e-9 {
             break;
         }
+        term *= (k as f64 + shape) / (k as f64 + 1.0) * (1.0 - success);
+        total += term;
     }
     total.clamp(0.0, 1.0)
 }
@@ -67,6 +69,20 @@ mod tests {
         // shape 0.5, success 1/2: P(0) = sqrt(1/2), so P(X >= 1) = 0.29289.
         let p = tail_probability(1.0, 100.0, 0.0, 100.0);
         assert!((p - (1.0 - 0.5f64.sqrt())).abs() < 1e-6, "{p}");
+    }
+
+    #[test]
+    fn the_tail_is_the_sum_of_the_distributions_terms() {
+        for (events, exposure, past, past_exposure) in
+            [(3.0, 50.0, 2.0, 400.0), (40.0, 900.0, 100.0, 9_000.0), (700.0, 1e4, 900.0, 2e4)]
+        {
+            let shape = past + 0.5;
+            let distribution =
+                NegativeBinomial::new(shape, past_exposure / (past_exposure + exposure)).unwrap();
+            let sum: f64 = (events as u64..events as u64 + TERMS_MAX).map(|k| distribution.pmf(k)).sum();
+            let tail = tail_probability(events, exposure, past, past_exposure);
+            assert!((tail / sum - 1.0).abs() < 1e-6, "{tail} {sum}");
+        }
     }
 
     #[test]
