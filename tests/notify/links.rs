@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use release_guardian::adapters::notify::links::{Claim, LinkAction};
 use release_guardian::adapters::notify::outbox::MemoryOutbox;
 use release_guardian::adapters::notify::pages::{Desk, DeskError, LinkPages, routes};
+use release_guardian::adapters::web::serve;
 use release_guardian::config::notify::Language;
 
 use super::support::{clock, crypto, now, paused, signer};
@@ -40,7 +41,7 @@ async fn server() -> (String, Arc<Notes>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let current = tokio::sync::watch::channel(Some(Arc::new(pages))).1;
-    tokio::spawn(async move { axum::serve(listener, routes(current)).await });
+    tokio::spawn(async move { serve(listener, routes(current), std::future::pending()).await });
     (address, notes)
 }
 

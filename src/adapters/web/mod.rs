@@ -12,6 +12,7 @@ mod hooks;
 mod listen;
 mod pages;
 mod problem;
+mod unread;
 mod verdict;
 
 use std::sync::{Arc, Mutex};
@@ -98,7 +99,6 @@ impl Web {
             .fallback(not_found)
             .method_not_allowed_fallback(wrong_method)
             .layer(from_fn(with_security_headers))
-            .layer(from_fn(closing_after_unread_bodies))
             .with_state(self)
     }
 }
@@ -154,26 +154,6 @@ async fn with_security_headers(request: Request, next: Next) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
-}
-
-/// A connection on which a body was left unread ends, and the answer says so:
-/// a client that went on using it would lose its next request.
-async fn closing_after_unread_bodies(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    let sends_body = length || headers.contains_key(header::TRANSFER_ENCODING);
-    let mut response = next.run(request).await;
-    let unread = matches!(
-        response.status(),
-        StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::SERVICE_UNAVAILABLE
-    );
-    if sends_body && unread {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
     response
 }
 
