@@ -240,32 +240,29 @@ fn observe(bencher: Bencher) {
     });
 }
 
-/// The screening, which throws out nearly everything.
-#[divan::bench]
-fn funnel_screen(bencher: Bencher) {
+/// How many of all judged signals a part of the funnel keeps.
+fn funnel(bencher: Bencher, keeps: impl Fn(&Look<'_>, SignalId, &SignalDef, &Baseline) -> bool) {
     let world = World::new();
     let observation = world.observation();
     let funnel = Funnel::measure(&observation, world.span());
     let ready = world.ready();
     let look = world.look(&observation, &ready, &funnel);
     let judged = world.judged(&funnel);
-    bencher.counter(ItemsCount::new(judged.len())).bench_local(|| {
-        judged.iter().filter(|(id, def, baseline)| screen(&look, *id, def, baseline)).count()
-    });
+    bencher
+        .counter(ItemsCount::new(judged.len()))
+        .bench_local(|| judged.iter().filter(|(id, def, baseline)| keeps(&look, *id, def, baseline)).count());
+}
+
+/// The screening, which throws out nearly everything.
+#[divan::bench]
+fn funnel_screen(bencher: Bencher) {
+    funnel(bencher, screen);
 }
 
 /// The whole test of each signal, as of suspects.
 #[divan::bench]
 fn funnel_full_test(bencher: Bencher) {
-    let world = World::new();
-    let observation = world.observation();
-    let funnel = Funnel::measure(&observation, world.span());
-    let ready = world.ready();
-    let look = world.look(&observation, &ready, &funnel);
-    let judged = world.judged(&funnel);
-    bencher.counter(ItemsCount::new(judged.len())).bench_local(|| {
-        judged.iter().filter_map(|(id, def, baseline)| look.shift(*id, def, baseline)).count()
-    });
+    funnel(bencher, |look, id, def, baseline| look.shift(id, def, baseline).is_some());
 }
 
 /// One whole look at a healthy release: rules, screening, a sixth of the

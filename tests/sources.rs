@@ -85,7 +85,7 @@ fn source() -> ScrapeSource {
         file_sd: Vec::new(),
         http_sd: Vec::new(),
         interval: Duration::from_secs(1),
-        timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(60),
         path: "/metrics".to_owned(),
         scheme: Scheme::Http,
         body_limit_bytes: 100_000,
@@ -290,7 +290,7 @@ async fn a_real_prometheus_is_followed_recorded_and_told_apart_from_its_targets(
         client: HttpClient::default(),
         tenant: None,
         step: Duration::from_secs(1),
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_secs(60),
         instance_label: "instance".to_owned(),
         series_limit: 1000,
     };

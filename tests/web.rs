@@ -646,7 +646,7 @@ async fn events_of_the_release_arrive_and_those_of_others_do_not() {
     let mut text = String::new();
     while !text.contains("\n\n") {
         let chunk =
-            tokio::time::timeout(Duration::from_secs(30), answer.chunk()).await.unwrap().unwrap().unwrap();
+            tokio::time::timeout(Duration::from_secs(300), answer.chunk()).await.unwrap().unwrap().unwrap();
         text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     assert!(
@@ -832,13 +832,14 @@ async fn alerts_from_outside_are_handed_on_with_a_key_and_others_are_refused() {
     }
 }
 
-fn chromium(arguments: &[&str]) -> std::process::Output {
+/// `seconds`: how long the page may take; what is there then is shown.
+fn chromium(seconds: u32, arguments: &[&str]) -> std::process::Output {
     let profile = tempfile::tempdir().unwrap();
     Process::new("chromium")
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         // No virtual time: the page's open event stream would stop it for good.
-        .arg("--timeout=10000")
+        .arg(format!("--timeout={}", seconds * 1000))
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .args(arguments)
         .output()
@@ -849,12 +850,17 @@ fn chromium(arguments: &[&str]) -> std::process::Output {
 async fn a_real_browser_shows_the_reasons_and_refuses_no_part_of_the_page() {
     let site = site(Some(Role::Operator)).await;
     let address = format!("{}{PAGE}", site.base);
-    let shown = address.clone();
-    let output =
-        tokio::task::spawn_blocking(move || chromium(&["--enable-logging=stderr", "--dump-dom", &shown]));
-    let output = output.await.unwrap();
-    let dom = String::from_utf8_lossy(&output.stdout);
-    let log = String::from_utf8_lossy(&output.stderr);
+    let look = async |seconds| {
+        let shown = address.clone();
+        let arguments = move || chromium(seconds, &["--enable-logging=stderr", "--dump-dom", &shown]);
+        let output = tokio::task::spawn_blocking(arguments).await.unwrap();
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let [mut dom, mut log] = look(10).await;
+    if !dom.contains(BECAUSE) {
+        // A machine that is too busy for it in ten seconds.
+        [dom, log] = look(240).await;
+    }
     assert!(dom.contains(BECAUSE), "{dom}\n{log}");
     assert!(!log.contains("Content Security Policy"), "{log}");
     // Pictures for whoever changes the pages: GUARDIAN_PICTURES=folder.
@@ -874,7 +880,7 @@ async fn a_real_browser_shows_the_reasons_and_refuses_no_part_of_the_page() {
                 let (size, url) = (format!("--window-size={size}"), format!("{base}{path}"));
                 let scheme =
                     if dark { "--blink-settings=preferredColorScheme=0" } else { "--hide-scrollbars" };
-                chromium(&[&picture, &size, scheme, "--hide-scrollbars", &url]);
+                chromium(10, &[&picture, &size, scheme, "--hide-scrollbars", &url]);
             }
         });
         pictures.await.unwrap();

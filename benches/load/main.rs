@@ -149,12 +149,7 @@ select = ['{{job="shop"}}']
 mode = "enforce"
 [application.release_system]
 kind = "webhook"
-[application.release_system.pause]
-url = "http://{system}/pause"
-[application.release_system.rollback]
-url = "http://{system}/rollback"
-[application.release_system.resume]
-url = "http://{system}/resume"
+url = "http://{system}/command"
 "#,
         at = folder.path().display(),
         interval = args.interval,

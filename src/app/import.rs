@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::adapters::recording::{self, ROWS_MAX, RecordingError};
 use crate::domain::{InstanceId, Sample, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, Timestamp};
 
-use super::record::tell;
+use super::record::report;
 
 /// Longest line that is read, in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -83,16 +83,7 @@ pub enum ImportError {
 
 /// Runs the command; what is wrong goes to standard error.
 pub fn run(args: &Args) -> ExitCode {
-    match import(args) {
-        Ok(report) => {
-            println!("{report}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            tell(&error);
-            ExitCode::FAILURE
-        }
-    }
+    report(import(args))
 }
 
 fn import(args: &Args) -> Result<String, ImportError> {

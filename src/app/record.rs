@@ -140,6 +140,11 @@ pub fn run(args: &Args) -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let recorded = runtime.map_err(RecordError::Runtime).and_then(|runtime| runtime.block_on(record(args)));
+    report(recorded)
+}
+
+/// What was recorded goes to standard output, what is wrong to standard error.
+pub(super) fn report<E: std::error::Error>(recorded: Result<String, E>) -> ExitCode {
     match recorded {
         Ok(report) => {
             println!("{report}");

@@ -112,7 +112,7 @@ impl Cluster {
     pub fn settings(&self, kind: &str, name: &str) -> String {
         format!(
             "[application.release_system]\nkind = {kind:?}\nnamespace = \"prod\"\nname = {name:?}\n\
-             api_server = \"http://{}\"\ntoken = \"${{TOKEN}}\"\ntimeout = \"2s\"\ninterval = \"100ms\"\n",
+             api_server = \"http://{}\"\ntoken = \"${{TOKEN}}\"\ntimeout = \"60s\"\ninterval = \"100ms\"\n",
             self.address
         )
     }

@@ -142,7 +142,7 @@ impl Guardian {
         let log = world.folder.path().join("guardian.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let child = command.stderr(file).stdout(Stdio::null()).spawn().unwrap();
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(120)).build().unwrap();
         let base = format!("http://127.0.0.1:{}", world.port);
         let mut guardian = Self { child, base, client, log };
         let ready = format!("{}/readyz", guardian.base);

@@ -23,7 +23,7 @@ fn channel(kind: &str, server: &Server, more: &str) -> Arc<dyn Channel> {
         .with("SECRET", SECRET)
         .with("SIGNING", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD");
     let text = format!(
-        "[notify]\n[[notify.channel]]\nname = \"chat\"\nkind = \"{kind}\"\nurl = \"${{URL}}\"\ntimeout = \"2s\"\n{more}"
+        "[notify]\n[[notify.channel]]\nname = \"chat\"\nkind = \"{kind}\"\nurl = \"${{URL}}\"\ntimeout = \"60s\"\n{more}"
     );
     let notify = settings(&text, &secrets);
     notify::channels(&notify, &secrets).map_err(|problems| format!("{problems:?}")).unwrap().0.remove(0).0

@@ -68,8 +68,7 @@ async fn a_bad_release_is_told_once_by_mail_and_webhook_and_its_links_act_throug
     world.targets.iter().for_each(super::servers::Target::tell_more);
     let notify = smtp
         .settings("starttls", &["oncall@example.com"])
-        .replace("[notify]\n", "[notify]\ndigest_above = 40\nlink_secret = \"${LINK_SECRET}\"\n")
-        .replace("timeout = \"2s\"", "timeout = \"60s\"");
+        .replace("[notify]\n", "[notify]\ndigest_above = 40\nlink_secret = \"${LINK_SECRET}\"\n");
     let channel = "\n[[notify.channel]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"${HOOK_URL}\"\n";
     world.write_settings(&format!("{notify}{channel}"));
     // A pause waits for a person here.

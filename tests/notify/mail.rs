@@ -120,24 +120,27 @@ async fn a_server_on_this_machine_is_spoken_to_without_tls() {
 
 #[tokio::test]
 async fn trouble_of_a_server_delays_a_mail_and_neither_loses_nor_doubles_it() {
-    for (trouble, copies) in [("421", 1), ("451 li@example.com", 1), ("drop", 2), ("hang", 1)] {
+    for trouble in ["421", "451 li@example.com", "drop", "hang"] {
         let smtp = Smtp::start("starttls", "localhost", USER);
         smtp.mode(trouble);
-        let notify = settings(&smtp.settings("starttls", &["li@example.com"]), &secrets());
+        let text = smtp.settings("starttls", &["li@example.com"]);
+        // A hang has to end; nothing else may, however slow the machine is.
+        let text = if trouble == "hang" { text.replace("\"60s\"", "\"10s\"") } else { text };
+        let notify = settings(&text, &secrets());
         let outbox = Arc::new(MemoryOutbox::default());
         let (notifier, running) = start(notify, &secrets(), outbox.clone()).await;
         notifier.tell(paused("checkout")).await.unwrap();
         let lane = ("mail".to_owned(), "li@example.com".to_owned());
         let said = until(trouble, async || notifier.state()[&lane].trouble.clone()).await;
         assert!(!said.is_empty());
-        let before = smtp.mails().len();
         smtp.mode("ok");
         until("the mail", async || (notifier.state()[&lane].sent == 1).then_some(())).await;
         running.stop(std::time::Duration::from_secs(5)).await;
         let mails = smtp.mails();
-        assert!(mails.len() - before == 1 && mails.len() <= copies, "{trouble}: {} mails", mails.len());
+        // One that drops the connection took each mail without saying so.
+        assert_eq!(mails.len() == 1, trouble != "drop", "{trouble}: {} mails", mails.len());
         assert_eq!(distinct(&mails).len(), 1, "{trouble}");
-        assert!(matches!(outbox.ended().await[0].3, Some(Ended::Sent(_))), "{trouble}");
+        assert!(matches!(outbox.ended().await[0].1, Some(Ended::Sent(_))), "{trouble}");
     }
 }
 
@@ -151,12 +154,12 @@ async fn one_recipient_who_is_refused_is_no_trouble_for_the_others() {
     let (notifier, _running) = start(notify, &secrets(), outbox.clone()).await;
     notifier.tell(paused("checkout")).await.unwrap();
     let ended = until("both ends", async || {
-        Some(outbox.ended().await).filter(|rows| rows.iter().all(|row| row.3.is_some()))
+        Some(outbox.ended().await).filter(|rows| rows.iter().all(|row| row.1.is_some()))
     })
     .await;
     assert_eq!(recipients(&smtp.mails()), ["li@example.com"]);
-    let lost = ended.iter().find(|row| row.2 == "gone@example.com").unwrap();
-    assert!(matches!(&lost.3, Some(Ended::Lost(reason)) if reason.contains("550")), "{lost:?}");
+    let lost = ended.iter().find(|row| row.0.recipient == "gone@example.com").unwrap();
+    assert!(matches!(&lost.1, Some(Ended::Lost(reason)) if reason.contains("550")), "{lost:?}");
 }
 
 #[tokio::test]
@@ -167,7 +170,7 @@ async fn a_server_that_hangs_delays_no_other_channel() {
     let secrets = secrets().with("CHAT", &chat.url);
     let text = format!(
         "{}\n[[notify.channel]]\nname = \"chat\"\nkind = \"slack\"\nurl = \"${{CHAT}}\"\n",
-        smtp.settings("starttls", &["li@example.com"]).replace("\"2s\"", "\"60s\"")
+        smtp.settings("starttls", &["li@example.com"])
     );
     let (notifier, running) =
         start(settings(&text, &secrets), &secrets, Arc::new(MemoryOutbox::default())).await;

@@ -1,6 +1,7 @@
 //! The notifier as it runs: routes, load, restarts, escalation.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -53,18 +54,21 @@ async fn under_load_a_channel_gets_a_digest_and_its_rate_is_kept() {
     let text = format!("[notify]\ndigest_above = 3\n{}", hook("hook", "rate = \"4/3s\""));
     let outbox = Arc::new(MemoryOutbox::default());
     let (notifier, running) = start(settings(&text, &secrets), &secrets, outbox.clone()).await;
+    let begun = std::time::Instant::now();
     for number in 0..60 {
         notifier.tell(message("checkout", NoticeKind::Course, &format!("step {number}"))).await.unwrap();
     }
     let ended = until("all ends", async || {
-        Some(outbox.ended().await).filter(|rows| rows.iter().all(|row| row.3.is_some()))
+        Some(outbox.ended().await).filter(|rows| rows.iter().all(|row| row.1.is_some()))
     })
     .await;
     running.stop(PATIENCE).await;
     assert_eq!(ended.len(), 60);
-    assert!(ended.iter().all(|row| matches!(row.3, Some(Ended::Sent(_)))));
+    assert!(ended.iter().all(|row| matches!(row.1, Some(Ended::Sent(_)))));
     let got = server.got();
-    assert!(got.len() <= 6, "{} requests for 60 messages", got.len());
+    // Four in three seconds, for as long as it took.
+    let allowed = 4 * (begun.elapsed().as_secs() as usize / 3 + 1);
+    assert!(got.len() <= allowed.min(59), "{} requests for 60 messages, {allowed} allowed", got.len());
     let digests = kinds(&server).iter().filter(|kind| *kind == "notice.digest").count();
     let shown: usize =
         got.iter().map(|got| got.json()["data"]["messages"].as_array().map_or(1, Vec::len)).sum();
@@ -75,9 +79,11 @@ async fn under_load_a_channel_gets_a_digest_and_its_rate_is_kept() {
 async fn what_was_not_sent_before_a_restart_is_sent_after_it_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("store.sqlite");
-    let server = Server::start(|number, _| match number {
-        0 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        _ => ok(""),
+    let takes = Arc::new(AtomicBool::new(false));
+    let asked = takes.clone();
+    let server = Server::start(move |_, _| match asked.load(Ordering::Relaxed) {
+        false => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        true => ok(""),
     })
     .await;
     let secrets = Secrets::default().with("HOOK", &server.url);
@@ -87,11 +93,12 @@ async fn what_was_not_sent_before_a_restart_is_sent_after_it_once() {
         let store = Arc::new(SqlStore::open(&file).await.unwrap());
         let (notifier, running) = start(settings(&text, &secrets), &secrets, store.clone()).await;
         notifier.tell(told.clone()).await.unwrap();
-        until("the first try", async || (server.got().len() == 1).then_some(())).await;
+        until("the first try", async || (!server.got().is_empty()).then_some(())).await;
         running.stop(Duration::ZERO).await;
         store.close().await;
     }
     let before = server.got().len();
+    takes.store(true, Ordering::Relaxed);
     let store = Arc::new(SqlStore::open(&file).await.unwrap());
     let (notifier, running) = start(settings(&text, &secrets), &secrets, store.clone()).await;
     notifier.tell(told).await.unwrap();
@@ -163,5 +170,5 @@ async fn a_channel_that_is_gone_from_the_settings_loses_its_messages_aloud() {
     let (_notifier, running) = start(settings("[notify]\n", &secrets), &secrets, outbox.clone()).await;
     running.stop(PATIENCE).await;
     let ended = outbox.ended().await;
-    assert!(matches!(&ended[0].3, Some(Ended::Lost(why)) if why.contains("no longer in the settings")));
+    assert!(matches!(&ended[0].1, Some(Ended::Lost(why)) if why.contains("no longer in the settings")));
 }

@@ -349,7 +349,7 @@ impl Smtp {
         };
         format!(
             "[notify]\n[[notify.channel]]\nname = \"mail\"\nkind = \"email\"\nserver = \"localhost\"\nport = {}\n\
-             security = {security:?}\ntimeout = \"2s\"\nfrom = \"Release guardian <guardian@example.com>\"\nto = {to:?}\n{login}",
+             security = {security:?}\ntimeout = \"60s\"\nfrom = \"Release guardian <guardian@example.com>\"\nto = {to:?}\n{login}",
             self.port
         )
     }

@@ -18,7 +18,7 @@ use super::channel::{Channel, SendError};
 use super::lane::{Batch, Dropped, Lane, LaneLimits, Step, Why};
 use super::links::LinkSigner;
 use super::message::{Message, MessageKind};
-use super::outbox::{AwaitedAnswer, Delivery, Ended, Outbox, OutboxError};
+use super::outbox::{AwaitedAnswer, Delivery, DeliveryId, Ended, Outbox, OutboxError};
 use super::render::{Entry, Parcel};
 use super::routing;
 
@@ -178,7 +178,7 @@ impl Notifier {
                     );
                     let ended =
                         Ended::Lost("its channel or recipient is no longer in the settings".to_owned());
-                    self.0.outbox.end(&delivery.message.id, &key.0, &key.1, &ended, now).await?;
+                    self.0.outbox.end(&delivery.id(), &ended, now).await?;
                 }
             }
         }
@@ -351,8 +351,12 @@ impl Notifier {
     }
 
     async fn end(&self, lane: &LaneShared, message: &str, ended: &Ended, now: Timestamp) {
-        let ending = self.0.outbox.end(message, lane.channel.name(), &lane.recipient, ended, now);
-        if let Err(error) = ending.await {
+        let delivery = DeliveryId {
+            message: message.to_owned(),
+            channel: lane.channel.name().to_owned(),
+            recipient: lane.recipient.clone(),
+        };
+        if let Err(error) = self.0.outbox.end(&delivery, ended, now).await {
             // It stays in the outbox, and is sent again after a restart.
             tracing::error!(channel = lane.channel.name(), message, error = %chain(&error), "cannot store how a message ended");
         }

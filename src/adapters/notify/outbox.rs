@@ -22,6 +22,28 @@ pub struct Delivery {
     pub kept_at: Timestamp,
 }
 
+/// Which delivery.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeliveryId {
+    /// The message's id.
+    pub message: String,
+    /// The channel's name.
+    pub channel: String,
+    /// Who; empty where the channel is one.
+    pub recipient: String,
+}
+
+impl Delivery {
+    /// Which one it is.
+    pub fn id(&self) -> DeliveryId {
+        DeliveryId {
+            message: self.message.id.clone(),
+            channel: self.channel.clone(),
+            recipient: self.recipient.clone(),
+        }
+    }
+}
+
 /// How a delivery ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -73,18 +95,11 @@ pub trait Outbox: Send + Sync {
     /// If the store cannot be read.
     async fn waiting(&self) -> Result<Vec<Delivery>, OutboxError>;
 
-    /// Deliveries of one message ended.
+    /// A delivery ended.
     ///
     /// # Errors
     /// If the store cannot be written.
-    async fn end(
-        &self,
-        message: &str,
-        channel: &str,
-        recipient: &str,
-        ended: &Ended,
-        at: Timestamp,
-    ) -> Result<(), OutboxError>;
+    async fn end(&self, delivery: &DeliveryId, ended: &Ended, at: Timestamp) -> Result<(), OutboxError>;
 
     /// A pause awaits an answer, or is escalated once more. Replaces what was
     /// kept for the release.
@@ -130,20 +145,16 @@ pub struct MemoryOutbox(Mutex<Memory>);
 
 #[derive(Default)]
 struct Memory {
-    deliveries: BTreeMap<(String, String, String), (Delivery, Option<Ended>)>,
+    deliveries: BTreeMap<DeliveryId, (Delivery, Option<Ended>)>,
     awaited: BTreeMap<ReleaseKey, AwaitedAnswer>,
     used: BTreeSet<String>,
 }
 
 impl MemoryOutbox {
-    /// How the deliveries ended so far: message, channel, recipient, end.
-    pub async fn ended(&self) -> Vec<(String, String, String, Option<Ended>)> {
+    /// How the deliveries ended so far.
+    pub async fn ended(&self) -> Vec<(DeliveryId, Option<Ended>)> {
         let memory = self.0.lock().await;
-        let rows = memory.deliveries.iter();
-        rows.map(|((message, channel, recipient), (_, ended))| {
-            (message.clone(), channel.clone(), recipient.clone(), ended.clone())
-        })
-        .collect()
+        memory.deliveries.iter().map(|(id, (_, ended))| (id.clone(), ended.clone())).collect()
     }
 }
 
@@ -153,9 +164,9 @@ impl Outbox for MemoryOutbox {
         let mut memory = self.0.lock().await;
         let mut new = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
-            let key = (delivery.message.id.clone(), delivery.channel.clone(), delivery.recipient.clone());
-            new.push(!memory.deliveries.contains_key(&key));
-            memory.deliveries.entry(key).or_insert_with(|| (delivery.clone(), None));
+            let id = delivery.id();
+            new.push(!memory.deliveries.contains_key(&id));
+            memory.deliveries.entry(id).or_insert_with(|| (delivery.clone(), None));
         }
         Ok(new)
     }
@@ -168,16 +179,8 @@ impl Outbox for MemoryOutbox {
         Ok(waiting)
     }
 
-    async fn end(
-        &self,
-        message: &str,
-        channel: &str,
-        recipient: &str,
-        ended: &Ended,
-        _at: Timestamp,
-    ) -> Result<(), OutboxError> {
-        let key = (message.to_owned(), channel.to_owned(), recipient.to_owned());
-        if let Some((_, end)) = self.0.lock().await.deliveries.get_mut(&key) {
+    async fn end(&self, delivery: &DeliveryId, ended: &Ended, _at: Timestamp) -> Result<(), OutboxError> {
+        if let Some((_, end)) = self.0.lock().await.deliveries.get_mut(delivery) {
             end.get_or_insert_with(|| ended.clone());
         }
         Ok(())

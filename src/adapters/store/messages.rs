@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::any::AnyRow;
 use sqlx::{Row, query};
 
-use crate::adapters::notify::outbox::{AwaitedAnswer, Delivery, Ended, Outbox, OutboxError};
+use crate::adapters::notify::outbox::{AwaitedAnswer, Delivery, DeliveryId, Ended, Outbox, OutboxError};
 use crate::domain::{ApplicationName, ReleaseId, ReleaseKey, Timestamp};
 
 use super::sql::{SqlStore, classify};
@@ -66,14 +66,7 @@ impl Outbox for SqlStore {
         Ok(waiting)
     }
 
-    async fn end(
-        &self,
-        message: &str,
-        channel: &str,
-        recipient: &str,
-        ended: &Ended,
-        at: Timestamp,
-    ) -> Result<(), OutboxError> {
+    async fn end(&self, delivery: &DeliveryId, ended: &Ended, at: Timestamp) -> Result<(), OutboxError> {
         let (word, detail) = match ended {
             Ended::Sent(answer) => ("sent", answer.as_str()),
             Ended::Lost(reason) => ("lost", reason.as_str()),
@@ -86,9 +79,9 @@ impl Outbox for SqlStore {
         .bind(at.as_millis())
         .bind(word)
         .bind(detail)
-        .bind(message)
-        .bind(channel)
-        .bind(recipient)
+        .bind(delivery.message.as_str())
+        .bind(delivery.channel.as_str())
+        .bind(delivery.recipient.as_str())
         .execute(&self.writer)
         .await
         .map_err(failed("store how a message ended"))?;
@@ -218,7 +211,7 @@ mod tests {
             let store = SqlStore::open(&file).await.unwrap();
             assert_eq!(store.keep(&[mail.clone(), chat.clone()]).await.unwrap(), [true, true]);
             let sent = Ended::Sent("250 ok".to_owned());
-            store.end(&message.id, "mail", "a@example.com", &sent, at(2)).await.unwrap();
+            store.end(&mail.id(), &sent, at(2)).await.unwrap();
             store.close().await;
         }
         let store = SqlStore::open(&file).await.unwrap();
