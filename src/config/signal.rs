@@ -19,11 +19,13 @@ const CLASSES: [(&str, SignalClass); 8] = [
     ("other", SignalClass::Other),
 ];
 
-const UNITS: [(&str, Unit); 6] = [
+const UNITS: [(&str, Unit); 8] = [
     ("ratio", Unit::Ratio),
     ("per_second", Unit::PerSecond),
     ("seconds", Unit::Seconds),
     ("milliseconds", Unit::Milliseconds),
+    ("microseconds", Unit::Microseconds),
+    ("nanoseconds", Unit::Nanoseconds),
     ("bytes", Unit::Bytes),
     ("count", Unit::Count),
 ];

@@ -248,6 +248,9 @@ impl Judge {
         if wanted("spreading") && self.span.is_some() {
             findings.extend(rules::spreading(observation, &self.funnel, to));
         }
+        if wanted("standstill") && self.span.is_some() {
+            findings.extend(rules::standstill(observation, ready, start, to));
+        }
         if wanted("outside_alert") {
             findings.extend(rules::outside_alert(observation, alerts, now));
         }

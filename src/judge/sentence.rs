@@ -10,7 +10,9 @@ pub fn value(value: f64, unit: Unit) -> String {
         Unit::Seconds if value.abs() < 1e-3 => format!("{} µs", significant(value * 1e6)),
         Unit::Seconds if value.abs() < 1.0 => format!("{} ms", significant(value * 1e3)),
         Unit::Seconds => format!("{} s", significant(value)),
-        Unit::Milliseconds => self::value(value / 1e3, Unit::Seconds),
+        Unit::Milliseconds | Unit::Microseconds | Unit::Nanoseconds => {
+            self::value(value / unit.per_second().unwrap_or(1.0), Unit::Seconds)
+        }
         Unit::Bytes => bytes(value),
         Unit::Count => significant(value),
     }

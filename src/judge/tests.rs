@@ -309,6 +309,40 @@ fn a_released_machine_that_falls_silent_stops() {
 }
 
 #[test]
+fn a_process_that_does_nothing_stops_whatever_its_counters_are_called() {
+    let counting = |machine: usize, second: i64, alive: bool| {
+        let work = if alive { jitter(machine, second, 5) } else { 0.0 };
+        let mut page: Vec<Shown> = ["zorbs", "quuxes", "frobs", "blips"]
+            .iter()
+            .map(|n| Grows(format!("{n}_total"), 3.0 * work))
+            .collect();
+        page.push(Grows("gc_runs_total".to_owned(), 0.2));
+        page
+    };
+    let hanging =
+        Story::usual(600).tell(|machine, second| Some(counting(machine, second, !is_bad(machine, second))));
+    assert!(stops(&hanging).contains(&"standstill"), "{:?}", reasons(&hanging));
+    // All machines at once: somebody stopped sending.
+    let idle = Story::usual(600).tell(|machine, second| Some(counting(machine, second, second < 0)));
+    assert!(!stops(&idle).contains(&"standstill"), "{:?}", reasons(&idle));
+    // Nobody promised these machines any traffic yet.
+    let unweighted = Story { machines: 6, batches: vec![(0, vec![0, 1], Some(0.0))], until: 600 };
+    let waiting =
+        unweighted.tell(|machine, second| Some(counting(machine, second, !is_bad(machine, second))));
+    assert!(!stops(&waiting).contains(&"standstill"), "{:?}", reasons(&waiting));
+}
+
+#[test]
+fn a_counter_that_nobody_declared_as_one_is_not_judged_as_a_level() {
+    let verdicts = Story::usual(600).tell(|machine, second| {
+        // It begins anew with the process.
+        let age = if is_bad(machine, second) { second } else { second + PAST + 5000 };
+        Some((0..8).map(|kind| Is(format!("things_done_{kind}"), (age * (kind + 1)) as f64)).collect())
+    });
+    assert_eq!(reasons(&verdicts), Vec::<&str>::new());
+}
+
+#[test]
 fn latency_in_milliseconds_is_told_in_milliseconds() {
     let verdicts = Story::usual(900).tell(|machine, second| {
         let mut page = well(machine, second);

@@ -52,10 +52,27 @@ pub enum Unit {
     Seconds,
     /// Thousandths of a second, as some metrics have it; shown like seconds.
     Milliseconds,
+    /// Millionths of a second; shown like seconds.
+    Microseconds,
+    /// Thousand-millionths of a second; shown like seconds.
+    Nanoseconds,
     /// Bytes.
     Bytes,
     /// A count or a level without a unit.
     Count,
+}
+
+impl Unit {
+    /// How many of it make a second, where it is a time.
+    pub fn per_second(self) -> Option<f64> {
+        match self {
+            Self::Seconds => Some(1.0),
+            Self::Milliseconds => Some(1e3),
+            Self::Microseconds => Some(1e6),
+            Self::Nanoseconds => Some(1e9),
+            Self::Ratio | Self::PerSecond | Self::Bytes | Self::Count => None,
+        }
+    }
 }
 
 /// Which way a signal moves when something is wrong.

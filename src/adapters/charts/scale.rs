@@ -50,9 +50,10 @@ fn scaled(unit: Unit, size: f64) -> Scaled {
         Unit::Seconds if size < 300.0 => Scaled { factor: 1.0, suffix: " s" },
         Unit::Seconds if size < 36_000.0 => Scaled { factor: 60.0, suffix: " min" },
         Unit::Seconds => Scaled { factor: 3600.0, suffix: " h" },
-        Unit::Milliseconds => {
-            let Scaled { factor, suffix } = scaled(Unit::Seconds, size / 1e3);
-            Scaled { factor: factor * 1e3, suffix }
+        Unit::Milliseconds | Unit::Microseconds | Unit::Nanoseconds => {
+            let each = unit.per_second().unwrap_or(1.0);
+            let Scaled { factor, suffix } = scaled(Unit::Seconds, size / each);
+            Scaled { factor: factor * each, suffix }
         }
         Unit::Bytes => {
             let steps = [(40, " TiB"), (30, " GiB"), (20, " MiB"), (10, " KiB")];
@@ -127,9 +128,11 @@ pub(super) fn value_axis(unit: Unit, low: f64, high: f64, count: f64) -> Axis {
 /// What an axis spans where all values are zero.
 fn smallest_span(unit: Unit) -> f64 {
     match unit {
-        Unit::Ratio | Unit::Seconds => 0.01,
+        Unit::Seconds | Unit::Milliseconds | Unit::Microseconds | Unit::Nanoseconds => {
+            0.01 * unit.per_second().unwrap_or(1.0)
+        }
+        Unit::Ratio => 0.01,
         Unit::PerSecond | Unit::Count => 1.0,
-        Unit::Milliseconds => 10.0,
         Unit::Bytes => 1024.0,
     }
 }

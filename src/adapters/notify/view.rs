@@ -384,7 +384,9 @@ pub fn format_value(value: f64, unit: Unit) -> String {
         Unit::Seconds if value.abs() >= 1.0 || value == 0.0 => format!("{} s", significant(value)),
         Unit::Seconds if value.abs() >= 1e-3 => format!("{} ms", significant(value * 1e3)),
         Unit::Seconds => format!("{} µs", significant(value * 1e6)),
-        Unit::Milliseconds => format_value(value / 1e3, Unit::Seconds),
+        Unit::Milliseconds | Unit::Microseconds | Unit::Nanoseconds => {
+            format_value(value / unit.per_second().unwrap_or(1.0), Unit::Seconds)
+        }
         Unit::Bytes => {
             let steps = ["B", "KiB", "MiB", "GiB", "TiB"];
             let mut scaled = value;

@@ -18,6 +18,15 @@ const BASE_STEPS_MAX: Step = 60;
 /// Most history that pseudo-releases are cut from.
 const HISTORY_STEPS_MAX: Step = 400;
 
+/// How unlike machines of one fleet are where nothing shows it, on the scale:
+/// a quarter.
+const SPREAD_UNKNOWN: f64 = 0.25;
+
+/// Fewest rises of a level that only rises, and how many to a fall: a level that
+/// wanders falls as often as it rises.
+const RISES_MIN: usize = 20;
+const RISES_A_FALL: usize = 40;
+
 /// What is compared: the values themselves or their restlessness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum View {
@@ -65,6 +74,8 @@ pub struct Baseline {
     pub spread: f64,
     /// The signal never moved: a configuration, not a measurement.
     pub constant: bool,
+    /// A level that all but never fell: a counter that is not declared as one.
+    pub only_rises: bool,
     /// Whether the numerator counts against the main traffic.
     pub by_traffic: bool,
     /// What one event adds to the numerator: 1, or a sparse amount's mean.
@@ -187,6 +198,7 @@ impl Baseline {
 
         let mut typical: Vec<f64> = Vec::new();
         let (mut lowest, mut highest) = (f64::INFINITY, f64::NEG_INFINITY);
+        let (mut rises, mut falls) = (0, 0);
         let unit_scale = Scale::of(def, by_traffic, 0.0);
         let plain: Vec<Dense> =
             cells.iter().map(|c| Dense::new(*c, span.from, span.start, View::Level, unit_scale)).collect();
@@ -196,11 +208,16 @@ impl Baseline {
             if den > 0.0 {
                 typical.push((num / den).abs());
             }
+            let mut last = f64::NAN;
             for at in 0..len {
                 let (num, den) = dense.sums(at, at + 1);
                 if den > 0.0 {
-                    lowest = lowest.min(num / den);
-                    highest = highest.max(num / den);
+                    let value = num / den;
+                    lowest = lowest.min(value);
+                    highest = highest.max(value);
+                    rises += usize::from(value > last);
+                    falls += usize::from(value < last);
+                    last = value;
                 }
             }
         }
@@ -237,15 +254,21 @@ impl Baseline {
             bound,
             totals: dense.iter().map(|d| d.sums(0, len)).collect(),
             base_sums: dense.iter().map(|d| d.sums(base_from, len)).collect(),
-            base,
             noise: Vec::with_capacity(WINDOWS.len()),
             worst: Vec::with_capacity(WINDOWS.len()),
             shared: Vec::with_capacity(WINDOWS.len()),
             dispersion: Vec::new(),
             worst_excess: Vec::new(),
             pseudo_releases: 0,
-            spread: if spread.is_finite() { spread } else { 0.0 },
+            // One or two machines do not tell how unlike machines are.
+            spread: match base.iter().filter(|b| b.is_finite()).count() {
+                0..3 => f64::max(SPREAD_UNKNOWN, if spread.is_finite() { spread } else { 0.0 }),
+                _ => spread,
+            },
+            base,
             constant,
+            // A restart in the past lets a counter fall once.
+            only_rises: def.shape == Shape::Level && rises >= RISES_MIN && falls * RISES_A_FALL <= rises,
             by_traffic,
             grain: if def.class == SignalClass::Business { grain(&cells, span) } else { 1.0 },
         };
@@ -314,7 +337,7 @@ impl Baseline {
             }
             // Released machines without a past of their own leave no group to
             // contrast: what each machine alone did stands for it in full.
-            let newcomers = count == 0.0 && known >= 3;
+            let newcomers = count == 0.0 && known >= 1;
             let single_noise = (single_squares / f64::max(single_count, 1.0)).sqrt();
             let enough = count >= 3.0 || (newcomers && single_count >= 3.0 * known as f64);
             let (noise, worst) = if enough && newcomers {

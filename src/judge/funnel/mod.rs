@@ -10,7 +10,7 @@ mod shift;
 use std::collections::BTreeSet;
 
 use crate::domain::Group;
-use crate::signal::{Observation, Shape, SignalClass, SignalDef, SignalId, Step};
+use crate::signal::{Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
 pub use baseline::{Baseline, Span, View, WINDOWS};
 pub use counts::{normal_tail, tail_probability};
@@ -94,12 +94,19 @@ impl Funnel {
                     this.unjudged
                         .push((id, "it never moved before the release: a configuration, not a measurement"));
                 }
+                Some(baseline) if baseline.only_rises && !def.fills => {
+                    this.unjudged.push((
+                        id,
+                        "it only ever rose before the release: a counter that its target declares as none",
+                    ));
+                }
                 Some(baseline) => this.judged.push(Judged { id, baseline }),
                 None => this.unjudged.push((id, "it had no data before the release")),
             }
             if has_restlessness(def)
                 && let Some(baseline) = Baseline::measure(observation, id, def, span, View::Restlessness)
                 && !baseline.constant
+                && !baseline.only_rises
             {
                 this.judged.push(Judged { id, baseline });
             }
@@ -343,8 +350,10 @@ fn excuse_slow_starts(graded: &mut [Graded], catalogue: &crate::signal::Catalogu
             && !g.shift.is_new
             && g.shift.values[1].is_some_and(|after| after < SMALL_ERROR_RATIO);
         let busy = def.class == SignalClass::Saturation && def.warms && !def.fills && g.shift.change < 1.4;
+        // Who answers later has more open at a time.
+        let crowded = def.class == SignalClass::Saturation && def.fills && def.unit != Unit::Bytes;
         let slow_share = def.shape == Shape::Slow && fading_means.contains(&def.metric);
-        if few_errors || busy || slow_share {
+        if few_errors || busy || crowded || slow_share {
             g.grade = Grade::Suspect;
             g.held_back = Some("the young processes are still slow, and that still fades");
         }

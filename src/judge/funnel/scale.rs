@@ -1,7 +1,7 @@
 //! The scale on which changes are compared: logarithmic where there is
 //! something to compare, linear near zero.
 
-use crate::signal::{Shape, SignalClass, SignalDef, Unit};
+use crate::signal::{BadWhen, Shape, SignalClass, SignalDef, Unit};
 
 /// `asinh(x / 2c)`: differences are natural logarithms of ratios well above
 /// `c`, and differences in units of `2c` below it. Unlike a logarithm it has
@@ -9,6 +9,8 @@ use crate::signal::{Shape, SignalClass, SignalDef, Unit};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
     knee: f64,
+    /// Of shares of what went well: what is missing from it is compared.
+    top: Option<f64>,
 }
 
 impl Scale {
@@ -27,8 +29,9 @@ impl Scale {
             (Shape::Level, SignalClass::Errors, _) => 0.01,
             (Shape::Rate, _, Unit::Ratio) => 0.005,
             (Shape::Rate, _, _) => 1e-6,
-            (_, _, Unit::Seconds) => 1e-4,
-            (_, _, Unit::Milliseconds) => 0.1,
+            (_, _, Unit::Seconds | Unit::Milliseconds | Unit::Microseconds | Unit::Nanoseconds) => {
+                1e-4 * def.unit.per_second().unwrap_or(1.0)
+            }
             (_, _, Unit::Bytes) => 65_536.0,
             (_, SignalClass::Saturation, Unit::Count) => 1.0,
             (_, _, Unit::Count | Unit::Ratio | Unit::PerSecond) => 1e-9,
@@ -43,17 +46,26 @@ impl Scale {
             }
             Shape::Rate | Shape::Mean | Shape::Level => 0.1,
         };
-        Self { knee: floor.max(share * typical.abs()).max(f64::MIN_POSITIVE) }
+        let of_good = def.class == SignalClass::Errors && def.bad_when == BadWhen::Lower;
+        if of_good && def.shape == Shape::Level && (0.0..=100.0).contains(&typical) {
+            // Nobody says whether it is a ratio or in per cent.
+            let top = if typical <= 1.0 { 1.0 } else { 100.0 };
+            return Self { knee: 0.002 * top, top: Some(top) };
+        }
+        Self { knee: floor.max(share * typical.abs()).max(f64::MIN_POSITIVE), top: None }
     }
 
     /// The scale for a restlessness that was `usual`.
     pub fn restlessness(usual: f64) -> Self {
-        Self { knee: (0.2 * usual).max(0.002) }
+        Self { knee: (0.2 * usual).max(0.002), top: None }
     }
 
     /// The value on this scale.
     pub fn of_value(self, value: f64) -> f64 {
-        (value / (2.0 * self.knee)).asinh()
+        match self.top {
+            Some(top) => -((top - value) / (2.0 * self.knee)).asinh(),
+            None => (value / (2.0 * self.knee)).asinh(),
+        }
     }
 
     /// The value that is `change` away from `value` on this scale.
@@ -64,6 +76,7 @@ impl Scale {
 
     /// How much the scale stretches a small difference at `value`.
     pub fn slope_at(self, value: f64) -> f64 {
+        let value = self.top.map_or(value, |top| top - value);
         1.0 / (value * value + 4.0 * self.knee * self.knee).sqrt()
     }
 }
@@ -123,16 +136,29 @@ mod tests {
 
     #[test]
     fn differences_are_logarithms_of_ratios_above_the_knee() {
-        let scale = Scale { knee: 0.001 };
+        let scale = Scale { knee: 0.001, top: None };
         let doubled = scale.of_value(0.4) - scale.of_value(0.2);
         assert!((doubled - 2f64.ln()).abs() < 1e-3, "{doubled}");
         assert_eq!(scale.of_value(0.0), 0.0);
     }
 
+    #[test]
+    fn shares_of_success_are_compared_by_what_fails() {
+        let mut catalogue = crate::signal::Catalogue::default();
+        catalogue.feeds(&std::sync::Arc::new("success_rate".parse().unwrap()));
+        let (_, def) = catalogue.signals().next().unwrap();
+        for (usual, less) in [(0.998, 0.988), (99.8, 98.8)] {
+            let scale = Scale::of(def, false, usual);
+            // Six times the failures: on the scale, as far as a ratio of errors.
+            let fell = scale.of_value(less) - scale.of_value(usual);
+            assert!((-1.6..-1.1).contains(&fell), "{fell}");
+        }
+    }
+
     proptest! {
         #[test]
         fn the_scale_keeps_order_and_can_be_undone(knee in 1e-6..1e3f64, a in -1e6..1e6f64, change in -2.0..2.0f64) {
-            let scale = Scale { knee };
+            let scale = Scale { knee, top: None };
             let moved = scale.moved(a, change);
             prop_assert!((scale.of_value(moved) - scale.of_value(a) - change).abs() < 1e-6);
         }

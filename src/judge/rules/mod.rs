@@ -6,6 +6,7 @@ mod error_burst;
 mod health;
 mod metrics_missing;
 mod spreading;
+mod standstill;
 mod threshold;
 
 pub use alert::outside_alert;
@@ -14,6 +15,7 @@ pub use error_burst::{error_burst, new_exception};
 pub use health::{CrashLoop, Silence, crash_loop, instance_silent};
 pub use metrics_missing::metrics_missing;
 pub use spreading::spreading;
+pub use standstill::standstill;
 pub use threshold::{Threshold, ThresholdSide, threshold};
 
 /// The names of all rules, as settings write them.
@@ -25,6 +27,7 @@ pub const RULES: &[&str] = &[
     "business_stopped",
     "metrics_missing",
     "spreading",
+    "standstill",
     "outside_alert",
     "threshold",
 ];

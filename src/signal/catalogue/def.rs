@@ -90,10 +90,8 @@ impl SignalDef {
 impl SignalDef {
     /// The unit of its histogram's bounds.
     pub fn bound_unit(&self) -> Unit {
-        match names::unit_of(&self.metric, None) {
-            Unit::Milliseconds => Unit::Milliseconds,
-            Unit::Seconds | Unit::Ratio | Unit::PerSecond | Unit::Bytes | Unit::Count => Unit::Seconds,
-        }
+        let unit = names::unit_of(&self.metric, None);
+        if unit.per_second().is_some() { unit } else { Unit::Seconds }
     }
 }
 

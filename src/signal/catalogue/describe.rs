@@ -222,8 +222,7 @@ impl Catalogue {
         let gc = names::has_word(family, &["gc", "pause"]);
         let outgoing = names::is_outgoing(family);
         let unit = match names::unit_of(family, None) {
-            Unit::Milliseconds if latency => Unit::Milliseconds,
-            _ if latency => Unit::Seconds,
+            unit if latency && unit.per_second().is_none() => Unit::Seconds,
             unit => unit,
         };
         let (class, bad) = match (latency, gc) {
@@ -287,10 +286,8 @@ impl Catalogue {
             return;
         }
         let label = format!("p{} of", (quantile * 1000.0).round() / 10.0);
-        let unit = match names::unit_of(series.name(), None) {
-            Unit::Milliseconds => Unit::Milliseconds,
-            _ => Unit::Seconds,
-        };
+        let unit = Some(names::unit_of(series.name(), None)).filter(|unit| unit.per_second().is_some());
+        let unit = unit.unwrap_or(Unit::Seconds);
         let def = Draft::new(&label, SignalClass::Latency, unit, BadWhen::Higher, Shape::Level).warms();
         let which = if quantile < 0.75 {
             "low quantile"
@@ -306,12 +303,15 @@ impl Catalogue {
         let name = series.name();
         let declared = self.kinds.get(name).and_then(|k| k.1.clone());
         let (class, bad, unit) = names::gauge_meaning(name, declared.as_deref());
-        let capacity = class == SignalClass::Other
-            && names::has_word(name, &["size", "max", "limit", "capacity", "configured", "min", "committed"]);
+        let capacity = class == SignalClass::Other && names::is_setting(name);
         let mut def = Draft::new("", class, unit, bad, Shape::Level);
-        // Address space that is reserved is not memory that is used.
-        def.informative =
-            capacity || names::is_cache_content(name) || names::has_word(name, &["virtual", "vsize"]);
+        // Address space that is reserved is not memory that is used, and the
+        // slowest of all answers says nothing of the others.
+        let slowest = class == SignalClass::Latency && names::has_word(name, &["max"]);
+        def.informative = capacity
+            || slowest
+            || names::is_cache_content(name)
+            || names::has_word(name, &["virtual", "vsize"]);
         def.fills = names::fills_with_age(name);
         def.collected = names::is_collected(name);
         if !matches!(class, SignalClass::Errors) {

@@ -1,6 +1,6 @@
 //! What a counter counts.
 
-use super::{has_stem, has_word};
+use super::{has_noun, has_stem, has_word, status_class_of};
 use crate::domain::SeriesKey;
 
 /// Labels whose value is the severity of a log line.
@@ -73,7 +73,10 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
     ) {
         return CounterMeaning::Crashes;
     }
-    let looked_up = has_word(name, &["hit", "hits", "miss", "misses"]) && !counts_requests(series);
+    let looked_up = has_word(name, &["hit", "hits", "miss", "misses"])
+        && !counts_requests(series)
+        // Visitors hit pages.
+        && !(has_word(name, &["page", "site", "web", "http"]) || super::words(name).all(|w| w == "hits" || w == "total"));
     if has_word(name, &["cache", "caches"]) || looked_up {
         let value = series.label("result").or_else(|| series.label("outcome")).unwrap_or(name);
         if has_stem(value, &["hit"]) {
@@ -94,17 +97,35 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
             "timeout",
             "reject",
             "drop",
-            "retr",
+            "retry",
+            "retries",
+            "retried",
             "abort",
+            "bounce",
+            "rollback",
+            "deadlock",
+            "dlq",
             "fault",
             "unhandled",
             "deadletter",
             "throttl",
             "refus",
         ],
-    ) && !has_word(name, &["gc"])
+    ) && !has_word(name, &["gc", "page"])
     {
-        return CounterMeaning::Errors;
+        // A scheduler that holds a process back is load, and nobody's error.
+        let held_back = has_stem(name, &["throttl"]) && has_word(name, &["cpu", "cfs"]);
+        return if held_back { CounterMeaning::Utilisation } else { CounterMeaning::Errors };
+    }
+    match status_class_of(name) {
+        Some(5) => return CounterMeaning::Errors,
+        Some(4) => return CounterMeaning::Other,
+        Some(_) => return CounterMeaning::Traffic,
+        None => {}
+    }
+    // The network's own matters, and what is slow and served all the same.
+    if has_word(name, &["netstat", "tcp", "udp", "vmstat", "slow"]) {
+        return CounterMeaning::Other;
     }
     // Lines without a level say how much is told, not what.
     let is_log = has_word(
@@ -125,26 +146,26 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
     {
         return CounterMeaning::Utilisation;
     }
-    if has_stem(name, BUSINESS_STEMS) {
+    if is_business(name) {
         return CounterMeaning::Business;
     }
-    if has_word(
-        name,
-        &[
-            "gc", "bytes", "octets", "packets", "segments", "objects", "switches", "faults", "go", "python",
-            "nodejs", "dotnet", "jvm", "process", "classes",
-        ],
-    ) {
+    if has_word(name, &["gc", "bytes", "octets", "packets", "segments", "objects", "switches", "faults"]) {
+        return CounterMeaning::Other;
+    }
+    if has_stem(name, &["request", "rpc", "quer"]) {
+        return CounterMeaning::Traffic;
+    }
+    if has_word(name, &["go", "python", "nodejs", "dotnet", "jvm", "process", "classes"]) {
         return CounterMeaning::Other;
     }
     if has_stem(
         name,
         &[
-            "request",
             "call",
-            "rpc",
-            "quer",
             "handled",
+            "served",
+            "access",
+            "xact",
             "received",
             "consumed",
             "processed",
@@ -175,9 +196,7 @@ const BUSINESS_STEMS: &[&str] = &[
     "payment",
     "checkout",
     "purchase",
-    "gmv",
     "revenue",
-    "sale",
     "signup",
     "register",
     "registration",
@@ -185,33 +204,28 @@ const BUSINESS_STEMS: &[&str] = &[
     "booking",
     "reservation",
     "conversion",
-    "cart",
     "basket",
     "subscription",
     "deposit",
     "withdraw",
     "transfer",
-    "trade",
-    "ticket",
     "invoice",
     "shipment",
     "delivery",
     "deliveries",
-    "bid",
-    "bet",
-    "play",
-    "stream",
     "impression",
     "click",
     "amount",
     "turnover",
     "coupon",
     "refund",
-    "ride",
-    "trip",
 ];
+
+/// Short words begin others that have nothing to do with them.
+const BUSINESS_NOUNS: &[&str] =
+    &["gmv", "sale", "cart", "trade", "ticket", "bid", "bet", "play", "stream", "ride", "trip"];
 
 /// Whether a name is about what the business counts.
 pub fn is_business(name: &str) -> bool {
-    has_stem(name, BUSINESS_STEMS)
+    has_stem(name, BUSINESS_STEMS) || has_noun(name, BUSINESS_NOUNS)
 }

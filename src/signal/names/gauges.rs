@@ -1,75 +1,156 @@
 //! What a gauge shows.
 
 use super::super::{BadWhen, SignalClass, Unit};
-use super::{has_stem, has_word, is_business, unit_of};
+use super::{
+    has_stem, has_word, is_business, is_quantile_word, is_rate, is_time_word, status_class_of, unit_of,
+};
 
 /// What a gauge shows, which way is bad, and in what unit.
 pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, BadWhen, Unit) {
     let unit = unit_of(name, declared_unit);
     let saturation = (SignalClass::Saturation, BadWhen::Higher, unit);
-    if has_stem(name, &["error", "exception", "fail", "timeout", "reject", "crash", "anr"]) {
-        return (SignalClass::Errors, BadWhen::Higher, unit);
-    }
-    if has_word(name, &["idle", "free", "available", "avail", "remaining", "headroom"]) {
-        return (SignalClass::Saturation, BadWhen::Lower, unit);
-    }
-    if has_word(name, &["size", "max", "limit", "capacity", "total", "committed", "min", "configured"])
-        && !has_word(name, &["queue", "backlog", "heap", "used"])
-    {
+    if is_setting(name) {
         return (SignalClass::Other, BadWhen::Either, unit);
     }
-    let lasts = matches!(unit, Unit::Seconds | Unit::Milliseconds);
-    // Who waits is a number of waiters, not a time.
+    if is_share_of_good(name) {
+        return (SignalClass::Errors, BadWhen::Lower, unit);
+    }
+    let fails = has_stem(
+        name,
+        &[
+            "error",
+            "exception",
+            "fail",
+            "timeout",
+            "reject",
+            "crash",
+            "anr",
+            "jank",
+            "unhealthy",
+            "unavailable",
+        ],
+    ) || has_word(name, &["loss", "lost", "dropped", "freeze", "freezes"])
+        || (has_word(name, &["screen", "screens"]) && has_word(name, &["white", "blank"]))
+        || status_class_of(name) == Some(5);
+    if fails {
+        return (SignalClass::Errors, BadWhen::Higher, unit);
+    }
+    if has_word(name, &["idle", "free", "available", "avail", "remaining", "headroom", "fps"]) {
+        return (SignalClass::Saturation, BadWhen::Lower, unit);
+    }
+    if is_rate(name) {
+        return if is_business(name) {
+            (SignalClass::Business, BadWhen::Lower, unit)
+        } else if status_class_of(name) == Some(4) || has_word(name, &["bytes", "gc", "hit", "miss"]) {
+            (SignalClass::Other, BadWhen::Either, unit)
+        } else if has_stem(name, EVENTS)
+            || has_word(name, &["qps", "rps", "tps", "qpm", "rpm", "tpm", "throughput"])
+        {
+            (SignalClass::Traffic, BadWhen::Lower, unit)
+        } else {
+            (SignalClass::Other, BadWhen::Either, unit)
+        };
+    }
+    let lasts = unit.per_second().is_some();
+    // What is behind is a number of messages, not a time; so are those who wait.
+    let behind = !lasts && has_stem(name, &["lag", "wait"]) && !is_quantile_word(name);
     if lasts
-        || has_stem(
-            name,
-            &["latency", "duration", "lag", "delay", "elapsed", "response", "rtt", "age", "staleness"],
-        )
+        || (!behind && is_time_word(name))
+        || has_stem(name, &["response", "age", "staleness"]) && !has_word(name, &["average"])
     {
         return (SignalClass::Latency, BadWhen::Higher, unit);
     }
-    if has_stem(
-        name,
-        &[
-            "mem",
-            "heap",
-            "rss",
-            "resident",
-            "thread",
-            "goroutine",
-            "fd",
-            "fds",
-            "handle",
-            "pool",
-            "queue",
-            "backlog",
-            "pending",
-            "cpu",
-            "load",
-            "gc",
-            "inflight",
-            "flight",
-            "util",
-            "swap",
-            "disk",
-            "connection",
-            "conns",
-            "socket",
-            "active",
-            "used",
-            "usage",
-            "depth",
-            "wait",
-            "blocked",
-            "buffer",
-        ],
-    ) {
+    if behind || has_stem(name, FULLNESS) {
         return saturation;
     }
     if is_business(name) {
         return (SignalClass::Business, BadWhen::Lower, unit);
     }
     (SignalClass::Other, BadWhen::Either, unit)
+}
+
+/// What comes in, where a rate says how much of it.
+const EVENTS: &[&str] = &[
+    "request",
+    "req",
+    "call",
+    "rpc",
+    "quer",
+    "message",
+    "event",
+    "job",
+    "task",
+    "transaction",
+    "hit",
+    "visit",
+];
+
+/// Resources that are full or not.
+const FULLNESS: &[&str] = &[
+    "mem",
+    "heap",
+    "rss",
+    "resident",
+    "thread",
+    "goroutine",
+    "fd",
+    "fds",
+    "filefd",
+    "handle",
+    "pool",
+    "queue",
+    "backlog",
+    "pending",
+    "cpu",
+    "load",
+    "gc",
+    "inflight",
+    "flight",
+    "inprogress",
+    "progress",
+    "unack",
+    "iowait",
+    "util",
+    "swap",
+    "disk",
+    "connection",
+    "conns",
+    "socket",
+    "active",
+    "used",
+    "usage",
+    "depth",
+    "blocked",
+    "buffer",
+    "open",
+];
+
+/// Whether a gauge shows how something is set, and not how it goes.
+pub fn is_setting(name: &str) -> bool {
+    if is_rate(name) {
+        return false;
+    }
+    if has_word(name, &["limit", "capacity", "configured", "committed", "threshold", "quota", "desired"]) {
+        return true;
+    }
+    let lasts = unit_of(name, None).per_second().is_some();
+    if has_stem(name, &["timeout"]) {
+        return lasts;
+    }
+    // The largest of something that is measured is measured.
+    let measured =
+        lasts || is_time_word(name) || has_word(name, &["queue", "backlog", "heap", "used", "active"]);
+    let sums_up = name.ends_with("_total");
+    has_word(name, &["size", "max", "min"]) && !measured
+        || has_word(name, &["total"]) && !measured && !sums_up
+}
+
+/// Whether a gauge is the share of what went well.
+fn is_share_of_good(name: &str) -> bool {
+    let is_share = has_word(name, &["ratio", "rate", "percent", "percentage", "pct", "share"]);
+    let of_good = has_stem(name, &["succe"]) && is_share || has_word(name, &["availability", "apdex", "sli"]);
+    let free_of_bad = has_word(name, &["free"]) && has_stem(name, &["crash", "anr", "error"]);
+    (of_good && !has_stem(name, &["error", "fail"])) || free_of_bad
 }
 
 /// Memory, threads, handles: they fall with a restart and climb for a long
@@ -108,4 +189,5 @@ pub fn is_collected(name: &str) -> bool {
 /// Contents of caches: they fill, and nobody suffers.
 pub fn is_cache_content(name: &str) -> bool {
     has_word(name, &["cache", "cached", "entries", "keys", "items"])
+        || has_word(name, &["hit", "hits", "miss"]) && has_word(name, &["rate", "ratio", "percent"])
 }

@@ -7,6 +7,9 @@ pub(super) const RESULT_LABELS: &[&str] = &[
     "code",
     "status",
     "status_code",
+    "status_class",
+    "code_class",
+    "http_code",
     "http_status",
     "http_status_code",
     "http_response_status_code",
@@ -28,7 +31,21 @@ pub(super) const RESULT_LABELS: &[&str] = &[
     "error",
     "is_error",
     "failed",
+    "kind",
+    "verdict",
+    "ret",
+    "ret_code",
+    "retcode",
+    "errno",
+    "err_code",
+    "errcode",
+    "exit_code",
+    "exit_status",
 ];
+
+/// Those whose 0 is success, and all other numbers are not.
+const ZERO_IS_GOOD: &[&str] =
+    &["ret", "ret_code", "retcode", "returncode", "errno", "err_code", "errcode", "exit_code", "exit_status"];
 
 /// Labels whose value names a kind of error.
 const ERROR_KIND_LABELS: &[&str] = &[
@@ -44,6 +61,7 @@ const ERROR_KIND_LABELS: &[&str] = &[
     "cause",
     "error_name",
     "type",
+    "kind",
 ];
 
 /// Values of result labels that mean failure.
@@ -95,6 +113,9 @@ const BAD_VALUES: &[&str] = &[
     "invalid",
 ];
 
+/// What values that mean failure begin or end with: `db_error`, `failed_with_retry`.
+const BAD_STEMS: &[&str] = &["error", "exception", "failed", "failure", "timeout", "rejected"];
+
 /// Values of result labels that mean success.
 const GOOD_VALUES: &[&str] = &[
     "ok",
@@ -124,6 +145,15 @@ const GOOD_VALUES: &[&str] = &[
     "canceled",
     "created",
     "miss",
+    "paid",
+    "confirmed",
+    "valid",
+    "allowed",
+    "permitted",
+    "published",
+    "saved",
+    "stored",
+    "no_error",
 ];
 
 /// Values of result labels that blame the caller.
@@ -161,6 +191,10 @@ pub enum ResultValue {
 pub fn result_of(series: &SeriesKey) -> Option<(&str, ResultValue)> {
     RESULT_LABELS.iter().find_map(|label| {
         let value = series.label(label)?;
+        // Among failures the kind is one of failure.
+        if *label == "kind" && super::has_stem(series.name(), &["error", "exception", "fail", "fault"]) {
+            return None;
+        }
         Some((*label, result_value(label, value)?))
     })
 }
@@ -189,6 +223,9 @@ fn result_value(label: &str, value: &str) -> Option<ResultValue> {
             _ => ResultValue::Good,
         });
     }
+    if ZERO_IS_GOOD.contains(&label) && lower.parse::<i64>().is_ok() {
+        return Some(if lower == "0" { ResultValue::Good } else { ResultValue::Bad });
+    }
     let digits = lower.trim_end_matches('x');
     if (1..=3).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) {
         let is_class = lower.len() == 3 || (digits.len() == 1 && lower.len() == 1);
@@ -207,6 +244,10 @@ fn result_value(label: &str, value: &str) -> Option<ResultValue> {
     } else if REFUSED_VALUES.contains(&lower.as_str()) {
         Some(ResultValue::Refused)
     } else if BAD_VALUES.contains(&lower.as_str()) {
+        Some(ResultValue::Bad)
+    } else if ["success", "succeeded"].iter().any(|stem| lower.starts_with(stem)) {
+        Some(ResultValue::Good)
+    } else if BAD_STEMS.iter().any(|stem| lower.starts_with(stem) || lower.ends_with(stem)) {
         Some(ResultValue::Bad)
     } else {
         None
