@@ -144,6 +144,11 @@ pub fn is_outgoing(name: &str) -> bool {
         )
 }
 
+/// Whether a name counts requests, queries or calls.
+pub fn is_call(name: &str) -> bool {
+    has_stem(name, &["request", "quer", "call", "rpc", "handled", "command"])
+}
+
 /// The unit that a name or a declaration tells.
 pub fn unit_of(name: &str, declared: Option<&str>) -> Unit {
     let text = declared.unwrap_or(name);
@@ -316,6 +321,12 @@ mod tests {
             ("requests_in_progress", C::Saturation, Higher),
             ("process_files_open_files", C::Saturation, Higher),
             ("nodejs_active_handles_total", C::Saturation, Higher),
+            ("process_working_set_bytes", C::Saturation, Higher),
+            ("dotnet_total_memory_bytes", C::Saturation, Higher),
+            ("instance:memory_bytes:max", C::Saturation, Higher),
+            ("system_load_average_1m", C::Saturation, Higher),
+            ("jvm_classes_loaded", C::Other, Either),
+            ("node_memory_MemTotal_bytes", C::Other, Either),
             ("unacked", C::Saturation, Higher),
             ("iowait", C::Saturation, Higher),
             ("fps", C::Saturation, Lower),

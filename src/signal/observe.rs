@@ -213,13 +213,19 @@ impl<'a> Observation<'a> {
     }
 
     /// The traffic signal with the most events in steps `from..to`, seen on
-    /// most instances: what errors and orders are counted against.
+    /// most instances: what errors and orders are counted against. Calls to
+    /// others stand for it only where nothing else does.
     pub fn main_traffic(&self, from: Step, to: Step) -> Option<SignalId> {
+        self.most_events(from, to, false).or_else(|| self.most_events(from, to, true))
+    }
+
+    fn most_events(&self, from: Step, to: Step, outgoing: bool) -> Option<SignalId> {
         let mut best: Option<(SignalId, f64)> = None;
         for (id, def) in self.window.catalogue().signals() {
             if def.class != SignalClass::Traffic
                 || def.segment.is_some()
                 || def.muted
+                || def.outgoing != outgoing
                 || def.shape != Shape::Rate
             {
                 continue;

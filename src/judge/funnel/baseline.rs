@@ -3,7 +3,7 @@
 //! windows of the same length, so that minutes need not be independent.
 
 use crate::domain::Group;
-use crate::signal::{Cells, Observation, Shape, SignalClass, SignalDef, SignalId, Step};
+use crate::signal::{Cells, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
 use super::scale::Scale;
 use super::shift::is_counted;
@@ -552,9 +552,11 @@ fn choose_bound(observation: &Observation<'_>, id: SignalId, def: &SignalDef, sp
 }
 
 /// Whether restlessness is worth a look of its own: for levels whose meaning
-/// is not known. Counters' noise is known from their counts.
+/// is not known. Counters' noise is known from their counts, and bytes flow in
+/// bursts.
 pub fn has_restlessness(def: &SignalDef) -> bool {
     def.shape == Shape::Level
+        && !(def.unit == Unit::PerSecond && def.metric.contains("bytes"))
         && !def.informative
         && !def.fills
         && matches!(def.class, SignalClass::Other | SignalClass::Saturation)

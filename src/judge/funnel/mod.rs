@@ -10,7 +10,7 @@ mod shift;
 use std::collections::BTreeSet;
 
 use crate::domain::Group;
-use crate::signal::{Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
+use crate::signal::{Catalogue, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
 pub use baseline::{Baseline, Span, View, WINDOWS};
 pub use counts::{normal_tail, tail_probability};
@@ -37,6 +37,10 @@ const LEAKS: [(f64, f64); 2] = [(600.0, 0.12), (300.0, 0.3)];
 
 /// The same for memory under a garbage collector.
 const COLLECTED_LEAKS: [(f64, f64); 2] = [(1800.0, 0.25), (600.0, 0.4)];
+
+/// How long clients keep what they compute quantiles of: ten minutes is the
+/// default of Prometheus' own for Go.
+const QUANTILE_MEMORY_SECONDS: f64 = 600.0;
 
 /// One signal that is judged, with its history.
 struct Judged {
@@ -189,8 +193,31 @@ impl Funnel {
             }
         }
         excuse_slow_starts(&mut graded, catalogue);
+        self.excuse_old_quantiles(&mut graded, catalogue);
         graded.sort_by(|a, b| b.grade.cmp(&a.grade).then(b.shift.margin.total_cmp(&a.shift.margin)));
         graded
+    }
+
+    /// Quantiles that a client computes are of its last ten minutes: in a young
+    /// process they tell of its start long after. Where the mean of the same
+    /// requests is well, they wait.
+    fn excuse_old_quantiles(&self, graded: &mut [Graded], catalogue: &Catalogue) {
+        let young = |g: &&mut Graded| g.shift.age_seconds < QUANTILE_MEMORY_SECONDS;
+        for g in graded.iter_mut().filter(|g| g.grade == Grade::Failing).filter(young) {
+            let def = catalogue.signal(g.shift.signal);
+            if def.class != SignalClass::Latency || def.shape != Shape::Level {
+                continue;
+            }
+            let same_requests = |judged: &Judged| {
+                let mean = catalogue.signal(judged.id);
+                mean.shape == Shape::Mean && mean.metric == def.metric && mean.segment == def.segment
+            };
+            let mean = self.judged.iter().position(same_requests);
+            if mean.is_some_and(|at| !self.suspects.contains(&at)) {
+                g.grade = Grade::Suspect;
+                g.held_back = Some("it may tell of the start alone: the mean of the same requests is well");
+            }
+        }
     }
 
     fn grade(&self, look: &Look<'_>, judged: &Judged, def: &SignalDef, shift: Shift) -> Graded {
@@ -328,7 +355,7 @@ fn share_left(shift: &Shift) -> f64 {
 
 /// A process that is still slow works harder and times out a few of its
 /// calls: both wait until the slowness has faded or proved to stay.
-fn excuse_slow_starts(graded: &mut [Graded], catalogue: &crate::signal::Catalogue) {
+fn excuse_slow_starts(graded: &mut [Graded], catalogue: &Catalogue) {
     let slow_start = graded.iter().any(|g| {
         let fades = g.shift.is_over || (g.shift.fading && g.shift.margin >= 1.0);
         catalogue.signal(g.shift.signal).class == SignalClass::Latency && fades

@@ -27,7 +27,8 @@ impl Catalogue {
                 self.describe_distribution(series, family, part, &mut feeds);
                 return feeds;
             }
-            if declared.is_none() && !self.kinds.contains_key(name) && names::is_latency(family) {
+            let parts_alone = matches!(self.kinds.get(name), None | Some((MetricKind::Counter, _)));
+            if declared.is_none() && parts_alone && names::is_latency(family) {
                 // Untyped sources: a sum or count of something that lasts.
                 self.describe_distribution(series, family, part, &mut feeds);
                 return feeds;
@@ -149,8 +150,10 @@ impl Catalogue {
                 self.feed_with_segments(series, &metric, "business", &def, Role::PerSecond, feeds);
             }
             CounterMeaning::Traffic => {
+                let calls = names::is_outgoing(&metric) && names::is_call(&metric);
                 let def =
-                    Draft::new("rate of", SignalClass::Traffic, Unit::PerSecond, BadWhen::Lower, Shape::Rate);
+                    Draft::new("rate of", SignalClass::Traffic, Unit::PerSecond, BadWhen::Lower, Shape::Rate)
+                        .outgoing(calls);
                 self.feed(&metric, None, "traffic", &def, Role::PerSecond, feeds);
             }
             _ => {
@@ -250,7 +253,14 @@ impl Catalogue {
                     self.feed_with_segments(series, family, "slow", &slow, Role::Denominator, feeds);
                 }
             }
-            Part::Sum => self.feed_with_segments(series, family, "mean", &mean, Role::Numerator, feeds),
+            Part::Sum => {
+                self.feed_with_segments(series, family, "mean", &mean, Role::Numerator, feeds);
+                if gc && unit == Unit::Seconds {
+                    // Many short collections cost as much as a few long ones.
+                    let share = Draft::new("time share of", class, Unit::Ratio, bad, Shape::Rate).warms();
+                    self.feed(family, None, "use", &share, Role::PerSecond, feeds);
+                }
+            }
             Part::Count => {
                 self.feed_with_segments(series, family, "mean", &mean, Role::Denominator, feeds);
                 if gc || !latency {
@@ -312,7 +322,7 @@ impl Catalogue {
             || slowest
             || names::is_cache_content(name)
             || names::has_word(name, &["virtual", "vsize"]);
-        def.fills = names::fills_with_age(name);
+        def.fills = class == SignalClass::Saturation && names::fills_with_age(name);
         def.collected = names::is_collected(name);
         if !matches!(class, SignalClass::Errors) {
             def = def.warms();

@@ -222,8 +222,21 @@ const BUSINESS_STEMS: &[&str] = &[
 ];
 
 /// Short words begin others that have nothing to do with them.
-const BUSINESS_NOUNS: &[&str] =
-    &["gmv", "sale", "cart", "trade", "ticket", "bid", "bet", "play", "stream", "ride", "trip"];
+const BUSINESS_NOUNS: &[&str] = &[
+    "gmv",
+    "business",
+    "settlement",
+    "sale",
+    "cart",
+    "trade",
+    "ticket",
+    "bid",
+    "bet",
+    "play",
+    "stream",
+    "ride",
+    "trip",
+];
 
 /// Whether a name is about what the business counts.
 pub fn is_business(name: &str) -> bool {

@@ -60,7 +60,8 @@ pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, B
     {
         return (SignalClass::Latency, BadWhen::Higher, unit);
     }
-    if behind || has_stem(name, FULLNESS) {
+    let loaded = has_word(name, &["load", "load1", "load5", "load15", "loadavg"]);
+    if behind || loaded || has_stem(name, FULLNESS) {
         return saturation;
     }
     if is_business(name) {
@@ -90,7 +91,9 @@ const FULLNESS: &[&str] = &[
     "mem",
     "heap",
     "rss",
+    "wss",
     "resident",
+    "working",
     "thread",
     "goroutine",
     "fd",
@@ -102,7 +105,6 @@ const FULLNESS: &[&str] = &[
     "backlog",
     "pending",
     "cpu",
-    "load",
     "gc",
     "inflight",
     "flight",
@@ -137,10 +139,16 @@ pub fn is_setting(name: &str) -> bool {
     if has_stem(name, &["timeout"]) {
         return lasts;
     }
+    // How a rule or a query put machines together says nothing of what it is.
+    let name = match name.rsplit_once(':') {
+        Some((what, "max" | "min" | "sum" | "total")) => what,
+        Some(_) | None => name,
+    };
     // The largest of something that is measured is measured.
     let measured =
         lasts || is_time_word(name) || has_word(name, &["queue", "backlog", "heap", "used", "active"]);
-    let sums_up = name.ends_with("_total");
+    // `total_memory` is all that is used, `memory_total` all that there is.
+    let sums_up = name.ends_with("_total") || name.contains("total_mem");
     has_word(name, &["size", "max", "min"]) && !measured
         || has_word(name, &["total"]) && !measured && !sums_up
 }
@@ -157,7 +165,9 @@ fn is_share_of_good(name: &str) -> bool {
 /// time in health, so only what exceeds the old process's level counts.
 pub fn fills_with_age(name: &str) -> bool {
     // What is busy now follows the load, not the age.
-    if has_word(name, &["busy", "active", "pending", "waiting", "blocked", "runnable", "use"]) {
+    if is_rate(name)
+        || has_word(name, &["busy", "active", "pending", "waiting", "blocked", "runnable", "use"])
+    {
         return false;
     }
     has_stem(
@@ -167,6 +177,7 @@ pub fn fills_with_age(name: &str) -> bool {
             "heap",
             "rss",
             "resident",
+            "working",
             "swap",
             "thread",
             "goroutine",
@@ -183,7 +194,10 @@ pub fn fills_with_age(name: &str) -> bool {
 /// Memory under a garbage collector: it swings between collections, and a new
 /// process takes long to settle on its level.
 pub fn is_collected(name: &str) -> bool {
-    has_word(name, &["heap", "alloc", "jvm", "gc", "gen", "eden", "pool", "managed", "memstats"])
+    // A working set is how Windows and .NET call what is resident.
+    const COLLECTED: &[&str] =
+        &["heap", "alloc", "jvm", "gc", "gen", "eden", "pool", "managed", "memstats", "dotnet", "working"];
+    has_word(name, COLLECTED)
 }
 
 /// Contents of caches: they fill, and nobody suffers.
