@@ -282,7 +282,8 @@ impl Row {
                 [("no JSON", "{\"id\": "), ("no object", "7"), ("no body", ""), ("no text", "\u{0}")]
             {
                 let request = bare().header("content-type", "application/json").body(text);
-                attacks.push(attack(what, request, 400, true));
+                let status = if matches!(self.kind, Kind::PlainHook) { 403 } else { 400 };
+                attacks.push(attack(what, request, status, true));
             }
         }
         match self.kind {
@@ -369,6 +370,10 @@ async fn withstood(row: &Row, site: &Site, attack: Attack) {
     let new = &told[before.len()..];
     assert_eq!(audit_lines(new), usize::from(attack.audited), "{what}: {new:?}");
     assert_eq!(new.len(), usize::from(attack.audited), "{what} changed something: {new:?}");
+    if matches!(row.kind, Kind::PlainHook) && attack.status == 403 {
+        // Flagger shows it to people: the reason, not a word alone.
+        assert!(text.contains(": ") && kind.starts_with("text/plain"), "{what}: {kind} {text}");
+    }
     if attack.audited {
         assert!(new[0].contains(&format!("refused with {}", attack.status)), "{what}: {new:?}");
     }

@@ -102,6 +102,11 @@ async fn admitted(
     let who = web.admit_with(&Method::POST, headers, Some(token), Need::Course, None).await?;
     let read =
         json_bytes(headers, sent).and_then(|body| Received::read(&body).map_err(|e| Problem::unreadable(&e)));
+    // What cannot be read is a no as any other.
+    let read = read.map_err(|problem| match problem.status() {
+        StatusCode::BAD_REQUEST => problem.with_status(StatusCode::FORBIDDEN),
+        _ => problem,
+    });
     match read {
         Ok(received) => Ok((who.name, received)),
         Err(problem) => Err(web.refused(&who, None, problem).await),

@@ -27,6 +27,12 @@ impl Problem {
         self
     }
 
+    /// The same under another status.
+    pub(super) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
     pub(super) fn invalid(field: &str, problem: impl Into<String>) -> Self {
         let mut invalid = Self::new(StatusCode::BAD_REQUEST, "invalid", "the request makes no sense");
         invalid.detail = format!("{field}: {}", problem.into());
