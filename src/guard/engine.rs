@@ -450,7 +450,7 @@ impl Engine {
         let Some(first_release) = first_release else {
             let verdict = episode.state.unmatched(now);
             effects.push(Effect::Judged(Box::new(verdict.clone())));
-            effects.extend(episode.state.decide(&self.settings.policy, &verdict, now));
+            effects.extend(episode.state.decide(&self.settings.policy, &verdict, false, now));
             episode.verdict = Some(verdict);
             return effects;
         };
@@ -475,7 +475,8 @@ impl Engine {
         };
         let verdict = judge.look(window, groups, &episode.state.alerts, now, to);
         effects.push(Effect::Judged(Box::new(verdict.clone())));
-        effects.extend(episode.state.decide(&self.settings.policy, &verdict, now));
+        let newest_is_judged = judge.judges_newest();
+        effects.extend(episode.state.decide(&self.settings.policy, &verdict, newest_is_judged, now));
         episode.verdict = Some(verdict);
         effects
     }

@@ -45,6 +45,10 @@ pub struct EpisodeSnapshot {
     pub batches_begun: usize,
     /// Outcomes of the newest looks.
     pub outcomes: VecDeque<Outcome>,
+    /// Looks in a row, up to the newest, in which the newest batch could be
+    /// judged and nothing was failing; from the newest batch or resume on.
+    #[serde(default)]
+    pub passing_looks: u32,
     /// Decisions so far.
     pub decisions: u32,
     /// The gravest action so far, counting what would have been done.
@@ -83,6 +87,7 @@ impl EpisodeSnapshot {
             control: Control::Guardian,
             batches_begun: 0,
             outcomes: VecDeque::new(),
+            passing_looks: 0,
             decisions: 0,
             gravest: Action::Proceed,
             paused_at: None,
@@ -120,6 +125,9 @@ impl EpisodeSnapshot {
             self.groups.release(batch);
         }
         self.batches_begun += due.len();
+        if !due.is_empty() {
+            self.passing_looks = 0;
+        }
         !due.is_empty()
     }
 
@@ -157,8 +165,15 @@ impl EpisodeSnapshot {
         Ok(())
     }
 
-    /// What policy makes of a verdict.
-    pub fn decide(&mut self, policy: &Policy, verdict: &Verdict, now: Timestamp) -> Vec<Effect> {
+    /// What policy makes of a verdict. `newest_is_judged`: whether it says
+    /// anything of the newest batch.
+    pub fn decide(
+        &mut self,
+        policy: &Policy,
+        verdict: &Verdict,
+        newest_is_judged: bool,
+        now: Timestamp,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.outcomes.push_back(verdict.outcome);
         while self.outcomes.len() > policy.checks.max(1) as usize {
@@ -171,6 +186,10 @@ impl EpisodeSnapshot {
             }
             Outcome::Unknown => self.decide_blind(policy, verdict, now, &mut effects),
         }
+        self.passing_looks = match verdict.outcome {
+            Outcome::Healthy | Outcome::Suspect if newest_is_judged => self.passing_looks.saturating_add(1),
+            Outcome::Healthy | Outcome::Suspect | Outcome::Failing | Outcome::Unknown => 0,
+        };
         let failing = self.outcomes.iter().filter(|o| **o == Outcome::Failing).count();
         let confirmed =
             failing >= policy.confirm_checks.max(1) as usize && verdict.outcome == Outcome::Failing;
@@ -414,6 +433,7 @@ impl EpisodeSnapshot {
             OperatorOrder::HandBack => {
                 self.cool_until = Some(now + policy.cool_down);
                 self.outcomes.clear();
+                self.passing_looks = 0;
                 Control::Guardian
             }
         };
@@ -455,6 +475,7 @@ impl EpisodeSnapshot {
                     self.phase = if self.finished_at.is_some() { Phase::Soaking } else { Phase::Watching };
                     self.paused_at = None;
                     self.outcomes.clear();
+                    self.passing_looks = 0;
                 }
                 CommandKind::Rollback => {
                     self.phase = Phase::RolledBack;

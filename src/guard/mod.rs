@@ -8,6 +8,8 @@ pub mod engine;
 mod episode;
 pub mod freeze;
 pub mod policy;
+#[cfg(test)]
+mod tests;
 
 pub use command::{Command, CommandKind, Settlement};
 pub use decision::{Action, Decider, Decision, Mode};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{Alert, Group, Timestamp};
-use crate::signal::{Contact, Groups, Observation, SignalId, Step, Window};
+use crate::signal::{Contact, Groups, Member, Observation, SignalId, Step, Window};
 
 use super::funnel::{Funnel, Graded, Span, View};
 use super::model::{Considered, Features, Model, ModelChoice, Suspects};
@@ -68,6 +68,7 @@ pub struct Judge {
     suspect_looks: u32,
     failing_looks: u32,
     considered: Option<Considered>,
+    judges_newest: bool,
 }
 
 impl Judge {
@@ -102,12 +103,19 @@ impl Judge {
             suspect_looks: 0,
             failing_looks: 0,
             considered: None,
+            judges_newest: false,
         }
     }
 
     /// How many signals are judged.
     pub fn judged_signals(&self) -> usize {
         self.funnel.judged()
+    }
+
+    /// Whether an instance of the newest batch had served long enough to be
+    /// judged at the newest look.
+    pub fn judges_newest(&self) -> bool {
+        self.judges_newest
     }
 
     /// Whether signals appeared that were not measured.
@@ -151,11 +159,12 @@ impl Judge {
             ask(model, considered, calibrated, now, &mut findings);
         }
         let blind = self.blind(&observation, &ready, to);
-        let released_and_seen = groups
-            .members
-            .iter()
-            .enumerate()
-            .any(|(i, m)| m.group() == Group::Release && ready[i] < to && self.funnel.judged() > 0);
+        let seen =
+            |(i, m): &(usize, &Member)| m.released_at.is_some() && ready[*i] < to && self.funnel.judged() > 0;
+        let released_and_seen = groups.members.iter().enumerate().any(|m| seen(&m));
+        let newest = groups.members.iter().filter_map(|m| m.released_at).max();
+        let mut of_newest = groups.members.iter().enumerate().filter(|(_, m)| m.released_at == newest);
+        self.judges_newest = of_newest.any(|m| seen(&m));
         let gravest = findings.iter().filter(|f| !f.on_trial).map(|f| f.outcome).max();
         let outcome = match gravest {
             Some(outcome @ (Outcome::Failing | Outcome::Suspect)) => outcome,

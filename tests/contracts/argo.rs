@@ -307,3 +307,32 @@ async fn the_web_metric_is_answered_from_what_is_known_while_sources_and_store_a
     }
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_takes_no_effect_is_told_to_people_with_what_to_do() {
+    let world = crate::guardian::World::new();
+    let cluster = cluster();
+    cluster.with(|state| state.effect = Effect::Never);
+    let text = std::fs::read_to_string(world.settings()).unwrap();
+    let (before, _) = text.split_once("[application.release_system]").unwrap();
+    let before = before.replace("command_deadline = \"60s\"", "command_deadline = \"5s\"");
+    std::fs::write(world.settings(), before + &cluster.settings("argo_rollouts", "cart")).unwrap();
+    let mut command = crate::guardian::command(&world.settings());
+    let guardian =
+        crate::guardian::Guardian::start_as(&world, command.env("TOKEN", crate::cluster::TOKEN)).await;
+    guardian.has_history(6.0).await;
+    let order = world.order("r-1", &release_guardian::adapters::clock::now().to_string());
+    assert_eq!(guardian.post("/api/v1/releases", None, &order).await.0, 201);
+    guardian.post("/api/v1/releases/shop/r-1/hold", None, &json!({})).await;
+    let settlement = crate::guardian::until("the pause is given up", async || {
+        let command = guardian.release("r-1").await?["commands"].get(0)?.clone();
+        (!command["settlement"].is_null()).then(|| command["settlement"].clone())
+    })
+    .await;
+    assert_eq!(settlement["settled"], "unreachable", "{settlement}");
+    assert!(settlement["reason"].as_str().unwrap().contains("has not seen the change"), "{settlement}");
+    crate::guardian::until("people are told", async || {
+        guardian.log().contains("Do it by hand in the release system").then_some(())
+    })
+    .await;
+}

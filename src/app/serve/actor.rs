@@ -536,10 +536,11 @@ impl Actor {
     pub(super) fn show(&mut self) {
         let policy = &self.spec.engine.policy;
         let facts = self.engine.snapshot().map(|state| GateFacts {
-            looks: state.outcomes.len(),
-            looks_wanted: policy.checks.max(1) as usize,
+            looks: state.passing_looks,
+            looks_wanted: policy.checks.max(1),
             blind: state.blind_told,
             when_blind: policy.when_blind,
+            would: state.gravest,
         });
         let (instances, instances_up) = self.keeper.instances();
         let release = self.release.clone().map(Arc::new);

@@ -2,22 +2,24 @@
 
 use crate::adapters::guardian::{Gate, GateWord};
 use crate::adapters::store::StoredRelease;
-use crate::guard::Mode;
 use crate::guard::engine::Phase;
 use crate::guard::policy::WhenBlind;
+use crate::guard::{Action, Mode};
 use crate::judge::Outcome;
 
 /// What the gate needs to know besides the stored release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GateFacts {
-    /// Looks since the newest batch or resume.
-    pub(super) looks: usize,
+    /// Looks in a row that judged the newest batch with nothing failing.
+    pub(super) looks: u32,
     /// How many are wanted before it passes.
-    pub(super) looks_wanted: usize,
+    pub(super) looks_wanted: u32,
     /// Whether it could not be judged for too long.
     pub(super) blind: bool,
     /// What policy does then.
     pub(super) when_blind: WhenBlind,
+    /// The gravest action so far, counting what would have been done.
+    pub(super) would: Action,
 }
 
 /// The answer for a release as it stands.
@@ -43,20 +45,27 @@ pub(super) fn gate(release: &StoredRelease, facts: GateFacts) -> Gate {
     Gate {
         verdict: word,
         reason,
-        probability: verdict.map(|v| v.probability),
+        // Of what could not be judged nothing is probable.
+        probability: verdict.filter(|v| v.outcome != Outcome::Unknown).map(|v| v.probability),
         phase: release.phase,
         at: verdict.map(|v| v.at),
     }
 }
 
-/// A watch that was blind to its end saw no health.
+/// A watch that was blind to its end saw no health, and one that ended before
+/// its first look saw nothing.
 fn finished(release: &StoredRelease) -> (GateWord, String) {
-    match &release.verdict {
-        Some(verdict) if verdict.outcome == Outcome::Unknown => {
+    let Some(verdict) = &release.verdict else {
+        return (GateWord::Inconclusive, "its watch ended before anything was judged".to_owned());
+    };
+    match verdict.outcome {
+        Outcome::Unknown => {
             let why = verdict.blind.first().map_or_else(|| "no data".to_owned(), ToString::to_string);
             (GateWord::Inconclusive, format!("it was watched to its end and could not be judged: {why}"))
         }
-        Some(_) | None => (GateWord::Pass, "it was watched to its end".to_owned()),
+        Outcome::Healthy | Outcome::Suspect | Outcome::Failing => {
+            (GateWord::Pass, "it was watched to its end".to_owned())
+        }
     }
 }
 
@@ -76,18 +85,148 @@ fn running(release: &StoredRelease, facts: GateFacts) -> (GateWord, String) {
         };
     }
     match verdict.outcome {
+        // Decided, and not carried out: that is left to people.
+        Outcome::Failing if release.mode != Mode::Enforce && facts.would >= Action::Pause => {
+            (GateWord::Pause, release.because.clone().unwrap_or_default())
+        }
         Outcome::Failing => (
             GateWord::Pending,
             format!("it looks faulty, and more checks are wanted: {}", first.unwrap_or_default()),
         ),
         Outcome::Unknown => (GateWord::Pending, "it cannot be judged yet".to_owned()),
         Outcome::Healthy | Outcome::Suspect if facts.looks < facts.looks_wanted => {
-            let reason = format!("judged {} times of {} that are wanted", facts.looks, facts.looks_wanted);
+            let reason =
+                format!("the newest batch was judged {} times of {}", facts.looks, facts.looks_wanted);
             (GateWord::Pending, reason)
         }
         Outcome::Healthy => (GateWord::Pass, format!("{} signals judged, nothing wrong", verdict.judged)),
         Outcome::Suspect => {
             (GateWord::Pass, format!("suspicious, and not enough to stop it: {}", first.unwrap_or_default()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ApplicationName, RECORDING_FORMAT, ReleaseId, ReleaseOrder, Timestamp};
+    use crate::judge::{Blind, Verdict};
+
+    const FACTS: GateFacts = GateFacts {
+        looks: 3,
+        looks_wanted: 3,
+        blind: false,
+        when_blind: WhenBlind::Hold,
+        would: Action::Proceed,
+    };
+
+    fn release(mode: Mode, phase: Phase, outcome: Option<Outcome>) -> StoredRelease {
+        let at = Timestamp::from_millis(1_700_000_000_000);
+        let blind = vec![Blind { what: "instances".to_owned(), why: "never scraped".to_owned() }];
+        let verdict = |outcome| Verdict {
+            at,
+            outcome,
+            probability: 0.5,
+            findings: Vec::new(),
+            blind: blind.clone(),
+            judged: 7,
+            similar: Vec::new(),
+        };
+        StoredRelease {
+            order: ReleaseOrder {
+                format: RECORDING_FORMAT,
+                id: ReleaseId::new("r-1").unwrap(),
+                application: ApplicationName::new("shop").unwrap(),
+                version: None,
+                previous_version: None,
+                started_at: at,
+                finished_at: None,
+                batches: Vec::new(),
+                reference: Vec::new(),
+                groups: None,
+                metrics: Vec::new(),
+                alerts: Vec::new(),
+                other: std::collections::BTreeMap::new(),
+            },
+            phase,
+            mode,
+            gravest: Action::Proceed,
+            snapshot: None,
+            verdict: outcome.map(verdict),
+            evidence: Vec::new(),
+            because: Some("errors".to_owned()),
+            held_by: None,
+            first_stop_at: None,
+            rolled_back: false,
+            ended_at: None,
+            recording: None,
+            word: None,
+            word_onset: None,
+        }
+    }
+
+    fn said(mode: Mode, phase: Phase, outcome: Option<Outcome>, facts: GateFacts) -> GateWord {
+        gate(&release(mode, phase, outcome), facts).verdict
+    }
+
+    #[test]
+    fn before_enough_looks_have_judged_the_newest_batch_no_mode_passes() {
+        for mode in [Mode::Observe, Mode::Advise, Mode::Enforce] {
+            for phase in [Phase::Watching, Phase::Soaking] {
+                assert_eq!(said(mode, phase, None, FACTS), GateWord::Pending);
+                assert_eq!(said(mode, phase, Some(Outcome::Unknown), FACTS), GateWord::Pending);
+                for outcome in [Outcome::Healthy, Outcome::Suspect] {
+                    for looks in 0..3 {
+                        let facts = GateFacts { looks, ..FACTS };
+                        assert_eq!(said(mode, phase, Some(outcome), facts), GateWord::Pending, "{looks}");
+                    }
+                    assert_eq!(said(mode, phase, Some(outcome), FACTS), GateWord::Pass);
+                }
+                assert_eq!(said(mode, phase, Some(Outcome::Failing), FACTS), GateWord::Pending);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_judged_has_no_probability() {
+        for (outcome, expected) in
+            [(None, None), (Some(Outcome::Unknown), None), (Some(Outcome::Healthy), Some(0.5))]
+        {
+            let asked = gate(&release(Mode::Enforce, Phase::Watching, outcome), FACTS);
+            assert_eq!(asked.probability, expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_watch_that_saw_nothing_is_inconclusive_at_its_end() {
+        let end = |outcome| said(Mode::Enforce, Phase::Finished, outcome, FACTS);
+        assert_eq!(end(None), GateWord::Inconclusive);
+        assert_eq!(end(Some(Outcome::Unknown)), GateWord::Inconclusive);
+        assert_eq!(end(Some(Outcome::Healthy)), GateWord::Pass);
+    }
+
+    #[test]
+    fn what_is_decided_stops_a_pipeline_in_enforce_alone() {
+        let decided = GateFacts { looks: 0, would: Action::Pause, ..FACTS };
+        for mode in [Mode::Observe, Mode::Advise] {
+            let answer = gate(&release(mode, Phase::Watching, Some(Outcome::Failing)), decided);
+            assert_eq!(answer.verdict, GateWord::Pass, "{answer:?}");
+            assert_eq!(answer.reason, "the mode is not enforce; it would say pause: errors");
+        }
+        assert_eq!(said(Mode::Enforce, Phase::Paused, Some(Outcome::Failing), decided), GateWord::Pause);
+        assert_eq!(said(Mode::Enforce, Phase::RollingBack, None, decided), GateWord::Rollback);
+    }
+
+    #[test]
+    fn blindness_is_what_policy_makes_of_it() {
+        for (when_blind, word) in [
+            (WhenBlind::Hold, GateWord::Inconclusive),
+            (WhenBlind::Pause, GateWord::Pause),
+            (WhenBlind::Proceed, GateWord::Pass),
+        ] {
+            let facts = GateFacts { blind: true, when_blind, ..FACTS };
+            assert_eq!(said(Mode::Enforce, Phase::Watching, Some(Outcome::Unknown), facts), word);
+            assert_eq!(said(Mode::Observe, Phase::Watching, Some(Outcome::Unknown), facts), GateWord::Pass);
         }
     }
 }

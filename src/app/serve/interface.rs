@@ -444,7 +444,13 @@ impl Interface for Daemon {
             return Ok(gate(&live, facts));
         }
         let stored = self.stored_release(&release).await?;
-        let facts = GateFacts { looks: 0, looks_wanted: 1, blind: false, when_blind: WhenBlind::Hold };
+        let facts = GateFacts {
+            looks: 0,
+            looks_wanted: 1,
+            blind: false,
+            when_blind: WhenBlind::Hold,
+            would: stored.gravest,
+        };
         Ok(gate(&stored, facts))
     }
 

@@ -1,0 +1,72 @@
+//! The engine on a small fleet that is well.
+
+use crate::domain::{InstanceId, ReleaseOrder, Sample, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
+use crate::judge::Outcome;
+
+use super::engine::{Engine, EngineSettings, Input};
+
+const MACHINES: [&str; 4] = ["a", "b", "c", "d"];
+
+fn at(seconds: i64) -> Timestamp {
+    let begun: Timestamp = "2026-03-01T00:10:00Z".parse().unwrap();
+    Timestamp::from_millis(begun.as_millis() + seconds * 1_000)
+}
+
+/// Ten requests a second; a fleet that does not answer is silent.
+fn scrape(machine: &str, seconds: i64, answers: bool) -> Scrape {
+    let series = std::sync::Arc::new("web_requests_total{code=\"200\"}".parse().unwrap());
+    let samples = vec![Sample { series, value: (seconds + 10_000) as f64 * 10.0 }];
+    Scrape {
+        instance: InstanceId::new(machine).unwrap(),
+        at: at(seconds),
+        outcome: match answers {
+            true => ScrapeOutcome::Complete,
+            false => ScrapeOutcome::Failed(ScrapeFailure::Refused),
+        },
+        samples: if answers { samples } else { Vec::new() },
+        families: std::sync::Arc::new([]),
+    }
+}
+
+fn look(engine: &mut Engine, seconds: i64, answers: bool) {
+    for machine in MACHINES {
+        engine.handle(at(seconds), Input::Scrape(scrape(machine, seconds, answers))).unwrap();
+    }
+}
+
+fn passing(engine: &Engine) -> u32 {
+    engine.snapshot().unwrap().passing_looks
+}
+
+#[test]
+fn looks_count_for_a_gate_once_the_newest_batch_can_be_judged() {
+    let mut engine = Engine::new(EngineSettings::default());
+    (-1_200..0).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
+    let order: ReleaseOrder = serde_json::from_str(
+        r#"{"format": 1, "id": "r", "application": "shop", "started_at": "2026-03-01T00:10:00Z",
+            "batches": [{"started_at": "2026-03-01T00:10:00Z", "instances": ["a"]}],
+            "reference": ["b", "c", "d"]}"#,
+    )
+    .unwrap();
+    engine.handle(at(0), Input::Begin(Box::new(order))).unwrap();
+    look(&mut engine, 0, true);
+    assert_eq!(engine.verdict().unwrap().outcome, Outcome::Unknown, "it has not settled");
+    assert_eq!(passing(&engine), 0);
+    (10..200).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
+    assert_eq!(engine.verdict().unwrap().outcome, Outcome::Healthy);
+    assert!(passing(&engine) >= 3, "{}", passing(&engine));
+
+    // The first batch goes on being well, which says nothing of the second.
+    let batch = serde_json::from_str(r#"{"started_at": "2026-03-01T00:13:20Z", "instances": ["b"]}"#);
+    engine.handle(at(200), Input::Batch(batch.unwrap())).unwrap();
+    assert_eq!(passing(&engine), 0);
+    look(&mut engine, 200, true);
+    assert_eq!((engine.verdict().unwrap().outcome, passing(&engine)), (Outcome::Healthy, 0));
+    (210..300).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
+    assert!(passing(&engine) >= 3, "{}", passing(&engine));
+
+    // A look at nothing is none.
+    let before = passing(&engine);
+    (300..400).step_by(10).for_each(|seconds| look(&mut engine, seconds, false));
+    assert_eq!((before > 0, passing(&engine)), (true, 0), "{:?}", engine.verdict());
+}
