@@ -302,6 +302,23 @@ fn errors_of_a_start_do_not_stop_and_those_that_stay_do() {
 }
 
 #[test]
+fn counters_that_come_back_late_after_a_restart_are_no_second_one() {
+    let verdicts = Story::usual(300).tell(|machine, second| {
+        let age = if is_bad(machine, second) { second } else { second + PAST + 50_000 };
+        let own = ["cpu_seconds_total", "gc_runs_total", "switches_total"];
+        let mut page: Vec<Shown> = own.iter().map(|name| Is((*name).to_owned(), age as f64)).collect();
+        // The first request of the new process comes later than its first page.
+        if !is_bad(machine, second) || second >= 40 {
+            let work = ["a", "b", "c", "d", "e", "f", "g"];
+            page.extend(work.iter().map(|w| Is(format!("jobs_total{{job=\"{w}\"}}"), (age * 3) as f64)));
+        }
+        Some(page)
+    });
+    let restarts = verdicts.iter().flat_map(|v| &v.findings).filter(|f| f.test == "crash_loop");
+    assert_eq!(restarts.map(|f| f.because.clone()).collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
 fn a_released_machine_that_falls_silent_stops() {
     let verdicts = Story::usual(900)
         .tell(|machine, second| (machine != 1 || second < 300).then(|| well(machine, second)));

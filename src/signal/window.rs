@@ -31,6 +31,8 @@ pub enum Contact {
 struct Track {
     counter: Counter,
     feeds: Arc<[Feed]>,
+    /// The page that it was last on.
+    page: u32,
 }
 
 /// What is kept of one instance.
@@ -52,6 +54,9 @@ pub struct InstanceWindow {
     pub process_start: ProcessStart,
     last_served: Option<Timestamp>,
     first_served: Option<Timestamp>,
+    /// Pages read so far, and the first of the newest process.
+    pages: u32,
+    first_page: u32,
 }
 
 impl InstanceWindow {
@@ -97,7 +102,8 @@ impl InstanceWindow {
             Some(slot) => *slot,
             None => {
                 let slot = self.tracks.len() as u32;
-                self.tracks.push(Track { counter: Counter::default(), feeds: catalogue.feeds(series) });
+                let feeds = catalogue.feeds(series);
+                self.tracks.push(Track { counter: Counter::default(), feeds, page: 0 });
                 self.slots.insert(series.clone(), slot);
                 slot
             }
@@ -267,6 +273,8 @@ fn take_samples(
     let mut told_start = false;
     let mut restarted = false;
     instance.served.add(step, 0.0, seconds.unwrap_or(0.0));
+    instance.pages += 1;
+    let (page, first_page) = (instance.pages, instance.first_page);
     for (position, sample) in scrape.samples.iter().enumerate() {
         let slot = instance.slot(position, &sample.series, catalogue) as usize;
         let feeds = instance.tracks[slot].feeds.clone();
@@ -288,10 +296,14 @@ fn take_samples(
                 }
             }
             Role::Numerator | Role::Denominator | Role::Both | Role::PerSecond | Role::Bucket(_) => {
-                let increment = instance.tracks[slot].counter.advance(sample.value, seconds);
-                let Some(increment) = increment else { continue };
-                resets += u32::from(increment.reset);
-                falls_possible += u32::from(sample.value > 0.0 || increment.reset);
+                let track = &mut instance.tracks[slot];
+                // Counters with labels are back with their first event: what
+                // fell with a restart that is known tells of no other.
+                let told_before = std::mem::replace(&mut track.page, page) < first_page;
+                let Some(increment) = track.counter.advance(sample.value, seconds) else { continue };
+                let tells = increment.reset && !told_before;
+                resets += u32::from(tells);
+                falls_possible += u32::from(sample.value > 0.0 || tells);
                 for feed in feeds.iter() {
                     add_increment(instance, feed, step, increment.count, scrape.at, seconds);
                 }
@@ -303,6 +315,7 @@ fn take_samples(
         restarted = true;
     }
     if restarted {
+        instance.first_page = page;
         let at = if told_start { instance.process_start.at().unwrap_or(scrape.at) } else { scrape.at };
         instance.restarts.push(at.min(scrape.at));
     }
