@@ -555,8 +555,9 @@ fn choose_bound(observation: &Observation<'_>, id: SignalId, def: &SignalDef, sp
 /// is not known. Counters' noise is known from their counts, and bytes flow in
 /// bursts.
 pub fn has_restlessness(def: &SignalDef) -> bool {
+    let flows = def.unit == Unit::PerSecond && def.metric.contains("bytes");
     def.shape == Shape::Level
-        && !(def.unit == Unit::PerSecond && def.metric.contains("bytes"))
+        && !flows
         && !def.informative
         && !def.fills
         && matches!(def.class, SignalClass::Other | SignalClass::Saturation)
