@@ -13,7 +13,7 @@ use release_guardian::domain::{
     Batch, InstanceId, MetricFamily, MetricKind, Sample, Scrape, ScrapeOutcome, SeriesKey, Timestamp,
 };
 use release_guardian::judge::funnel::{Baseline, Budget, Funnel, Look, Span, View, screen};
-use release_guardian::judge::{Judge, JudgeSettings, Outcome};
+use release_guardian::judge::{Judge, JudgeSettings, Outcome, WarmUp};
 use release_guardian::signal::{Groups, Observation, SignalDef, SignalId, SignalSettings, Step, Window};
 
 fn main() {
@@ -190,7 +190,15 @@ impl World {
             released
         };
         let budget = Budget::of(5.0, funnel.judged());
-        Look { observation, ready, to: self.to, budget, released: &IS_RELEASED, traffic: None }
+        Look {
+            observation,
+            ready,
+            to: self.to,
+            budget,
+            released: &IS_RELEASED,
+            traffic: None,
+            warm_up: WarmUp::default(),
+        }
     }
 
     /// The signals whose levels are judged, with their history.

@@ -24,7 +24,7 @@ use release_guardian::config::notify::Language;
 use release_guardian::domain::*;
 use release_guardian::guard::engine::{OperatorOrder, Phase};
 use release_guardian::guard::{Action, Command, CommandKind, Decider, Decision, Mode, Settlement};
-use release_guardian::judge::{Blind, Detector, Finding, Outcome, SimilarCase, Verdict};
+use release_guardian::judge::{Blind, Detector, Finding, Outcome, SimilarCase, Verdict, WarmUp};
 use release_guardian::signal::{BadWhen, Inventory, InventorySignal, SignalClass, Unit};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -372,6 +372,7 @@ impl Interface for Stand {
             mode: Mode::Enforce,
             instances: vec![InstanceId::new("10.0.0.1:8080").unwrap()],
             instances_up: 1,
+            warm_up: WarmUp::default(),
             watching: Some(key().id),
             troubles: vec![],
         };

@@ -15,10 +15,11 @@ use crate::adapters::recording::{self, Recording, RecordingError};
 use crate::domain::{Label, LabelOutcome, ReleaseOrder, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
 use crate::guard::engine::{Effect, Input};
 use crate::guard::{Action, Decision, Engine, EngineSettings, Mode, Settlement};
-use crate::judge::Finding;
+use crate::judge::{Finding, WarmUp, WarmUpSeen};
 
 use super::compare::{self, ModelArgument, Other};
 use super::figures::Figures;
+use super::replay_order;
 
 /// Characters of a sentence in the table.
 const BECAUSE_MAX: usize = 110;
@@ -73,6 +74,16 @@ pub struct Replayed {
     /// What became of the release; read after the verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
+    /// How long young processes could move signals that warm: what earlier
+    /// releases of the application taught.
+    #[serde(default)]
+    pub warm_up: WarmUp,
+    /// What this release showed of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up_seen: Option<WarmUpSeen>,
+    /// When its last sample was taken.
+    #[serde(skip)]
+    pub ended_at: Timestamp,
     /// When the release began.
     #[serde(skip)]
     pub started_at: Timestamp,
@@ -159,7 +170,8 @@ pub fn settings() -> EngineSettings {
     settings
 }
 
-/// Replays all recordings below the paths, on all cores, ordered by id.
+/// Replays all recordings below the paths, on all cores, ordered by id. Those
+/// of one application teach each other in the order of their beginnings.
 pub fn replay_all(
     paths: &[PathBuf],
     settings: &EngineSettings,
@@ -179,16 +191,14 @@ pub fn replay_all(
     if let Ok(style) = ProgressStyle::with_template("replaying {wide_bar} {pos}/{len}, {eta} left") {
         bar.set_style(style);
     }
-    let replayed: Vec<_> = folders
+    let replayed: Vec<_> = replay_order::by_application(&folders)
         .par_iter()
-        .map(|folder| {
-            let result = replay_folder(folder, settings).map_err(|error| (name_of(folder), error));
-            bar.inc(1);
-            result
-        })
+        .flat_map(|application| replay_order::replay_in_order(application, settings, || bar.inc(1)))
         .collect();
     bar.finish_and_clear();
-    results.extend(replayed);
+    results.extend(
+        replayed.into_iter().map(|result| result.map_err(|(folder, error)| (name_of(&folder), error))),
+    );
     results.sort_by(|a, b| id_of(a).cmp(id_of(b)));
     let failed = results.iter().any(Result::is_err);
     (results, failed)
@@ -269,6 +279,7 @@ impl Course<'_> {
         // A recording ends when its watch ended: it is watched to its last sample.
         settings.policy.watch_after_finish =
             last.since(order.finished_at.unwrap_or(last)) + Duration::from_secs(1);
+        let warm_up = settings.judge.warm_up;
         let mut run = Run { engine: Engine::new(settings), tally: Tally::default() };
 
         let mut pending_order = Some(live_order(order));
@@ -285,7 +296,8 @@ impl Course<'_> {
         }
         run.begin(pending_order.take(), &mut observe);
         run.input(last + run.engine.window().step(), Input::Tick, &mut observe);
-        run.tally.finish(order)
+        let warm_up_seen = run.engine.warm_up_seen(last);
+        Replayed { warm_up, warm_up_seen, ended_at: last, ..run.tally.finish(order) }
     }
 }
 
@@ -320,6 +332,7 @@ impl Run {
                     | Effect::Notify(_)
                     | Effect::Judged(_)
                     | Effect::Changed
+                    | Effect::WarmUpSeen(_)
                     | Effect::Ended => {}
                 }
             }
@@ -361,7 +374,8 @@ impl Tally {
                     self.highest = Some((verdict.probability, verdict.findings.clone()));
                 }
             }
-            Effect::Send(_) | Effect::Notify(_) | Effect::Changed | Effect::Ended => {}
+            Effect::Send(_) | Effect::Notify(_) | Effect::Changed | Effect::WarmUpSeen(_) | Effect::Ended => {
+            }
         }
     }
 
@@ -379,6 +393,9 @@ impl Tally {
             reasons,
             blind: self.blind,
             label: None,
+            warm_up: WarmUp::default(),
+            warm_up_seen: None,
+            ended_at: order.started_at,
             started_at: order.started_at,
             folder: PathBuf::new(),
         }

@@ -39,6 +39,10 @@ pub struct Args {
     /// About the most samples of one release.
     #[arg(long, default_value_t = Request::default().samples_max)]
     pub samples_max: usize,
+    /// How many releases in a row are of one service, so that earlier ones
+    /// can teach later ones; with more than 1 the same seed gives others.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub releases_per_service: u64,
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -88,6 +92,7 @@ fn one(args: &Args, index: u64) -> Result<(), Failure> {
         troubles: args.trouble.clone(),
         faulty_share,
         samples_max: args.samples_max.max(1_000),
+        releases_per_service: args.releases_per_service,
     };
     let simulated =
         simulate(&request).map_err(|source| Failure::Simulate { seed: args.seed, index, source })?;

@@ -255,7 +255,11 @@ mod tests {
                 match effect {
                     Effect::Judged(verdict) => assert_eq!(verdict.outcome, Outcome::Unknown),
                     Effect::Notify(notice) => told.push((notice.kind, notice.text)),
-                    Effect::Decided(_) | Effect::Send(_) | Effect::Changed | Effect::Ended => {}
+                    Effect::Decided(_)
+                    | Effect::Send(_)
+                    | Effect::Changed
+                    | Effect::WarmUpSeen(_)
+                    | Effect::Ended => {}
                 }
             }
         }

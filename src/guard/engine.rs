@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Alert, Batch, CommandId, Group, ReleaseId, ReleaseOrder, Scrape, Timestamp};
 use crate::judge::model::Considered;
-use crate::judge::{Judge, JudgeSettings, Verdict};
+use crate::judge::{Judge, JudgeSettings, Verdict, WarmUp, WarmUpSeen};
 use crate::signal::{DivideBy, SignalSettings, Step, Window};
 
 use super::assign::Roster;
@@ -79,6 +79,8 @@ pub enum Effect {
     Judged(Box<Verdict>),
     /// The episode changed: store its snapshot.
     Changed,
+    /// What a release that was completed showed of its application's warm-up.
+    WarmUpSeen(WarmUpSeen),
     /// The watch is over: save the recording.
     Ended,
 }
@@ -209,6 +211,8 @@ pub struct Engine {
     settings: EngineSettings,
     window: Window,
     roster: Roster,
+    /// For releases that begin from now on.
+    warm_up: WarmUp,
     episode: Option<Episode>,
 }
 
@@ -217,7 +221,22 @@ impl Engine {
     pub fn new(settings: EngineSettings) -> Self {
         let window = Window::new(settings.interval, settings.history, settings.signals.clone());
         let roster = Roster::new(settings.divide_by.clone());
-        Self { settings, window, roster, episode: None }
+        let warm_up = settings.judge.warm_up;
+        Self { settings, window, roster, warm_up, episode: None }
+    }
+
+    /// Takes what earlier good releases taught of the application's warm-up:
+    /// for releases that begin from now on.
+    pub fn take_warm_up(&mut self, warm_up: WarmUp) {
+        self.warm_up = warm_up;
+    }
+
+    /// What the watched release has shown of its application's warm-up until
+    /// the newest look; nothing where it could not be judged.
+    pub fn warm_up_seen(&self, now: Timestamp) -> Option<WarmUpSeen> {
+        let episode = self.episode.as_ref()?;
+        let judge = episode.judge.as_ref()?;
+        Some(judge.warm_up_seen(&self.window, &episode.state.groups, now, episode.looked_to))
     }
 
     /// By which labels instances are told apart now.
@@ -345,14 +364,14 @@ impl Engine {
             }
             Input::Finish => self.with_episode(|state, _| Ok(state.finish(now))),
             Input::Conclude => {
-                let effects = self.with_episode(|state, _| Ok(state.conclude(now)));
-                self.end_if_final();
-                effects
+                let mut effects = self.with_episode(|state, _| Ok(state.conclude(now)))?;
+                self.end_if_final(now, &mut effects);
+                Ok(effects)
             }
             Input::Cancel => {
-                let effects = self.with_episode(|state, _| Ok(state.cancel(now)));
-                self.end_if_final();
-                effects
+                let mut effects = self.with_episode(|state, _| Ok(state.cancel(now)))?;
+                self.end_if_final(now, &mut effects);
+                Ok(effects)
             }
             Input::Alert(alert) => {
                 let Some(episode) = &mut self.episode else { return Ok(Vec::new()) };
@@ -370,8 +389,8 @@ impl Engine {
             }
             Input::Settled { command, settlement } => {
                 let Some(episode) = &mut self.episode else { return Ok(Vec::new()) };
-                let effects = episode.state.settled(&self.settings.policy, &command, &settlement, now);
-                self.end_if_final();
+                let mut effects = episode.state.settled(&self.settings.policy, &command, &settlement, now);
+                self.end_if_final(now, &mut effects);
                 Ok(effects)
             }
         }
@@ -413,6 +432,7 @@ impl Engine {
         }
         self.window.forget_gone();
         let mut state = EpisodeSnapshot::begin(order, now);
+        state.warm_up = self.warm_up;
         self.roster.assign_known(&mut state, now);
         self.episode = Some(Episode::new(state));
         let mut effects = vec![Effect::Changed];
@@ -425,7 +445,7 @@ impl Engine {
         if let Some(episode) = &mut self.episode {
             effects.extend(episode.state.soak(&self.settings.policy, now));
         }
-        self.end_if_final();
+        self.end_if_final(now, &mut effects);
         effects
     }
 
@@ -470,6 +490,7 @@ impl Engine {
                 episode.looks_since_measure = 0;
                 let mut settings = self.settings.judge.clone();
                 settings.false_stops_per_1000 = self.settings.policy.false_stops_per_1000;
+                settings.warm_up = episode.state.warm_up;
                 episode.judge.insert(Judge::measure(settings, window, groups, first_release))
             }
         };
@@ -481,10 +502,16 @@ impl Engine {
         effects
     }
 
-    fn end_if_final(&mut self) {
-        if self.episode.as_ref().is_some_and(|e| e.state.phase.is_final()) {
-            self.episode = None;
+    fn end_if_final(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(phase) = self.episode.as_ref().map(|e| e.state.phase).filter(|p| p.is_final()) else {
+            return;
+        };
+        let seen = if phase == Phase::Finished { self.warm_up_seen(now) } else { None };
+        if let Some(seen) = seen {
+            let end = effects.iter().position(|e| matches!(e, Effect::Ended)).unwrap_or(effects.len());
+            effects.insert(end, Effect::WarmUpSeen(seen));
         }
+        self.episode = None;
     }
 }
 

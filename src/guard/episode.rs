@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{Alert, Batch, CommandId, Group, ReleaseKey, ReleaseOrder, Timestamp};
-use crate::judge::{Finding, Outcome, Verdict};
+use crate::judge::{Finding, Outcome, Verdict, WarmUp};
 use crate::signal::Groups;
 
 use super::engine::{Effect, Notice, NoticeKind, OperatorOrder, Phase, Refusal};
@@ -71,6 +71,10 @@ pub struct EpisodeSnapshot {
     pub advice: u32,
     /// Alerts from outside.
     pub alerts: Vec<Alert>,
+    /// How long young processes may move signals that warm, as it was known
+    /// when the release began.
+    #[serde(default)]
+    pub warm_up: WarmUp,
 }
 
 impl EpisodeSnapshot {
@@ -98,6 +102,7 @@ impl EpisodeSnapshot {
             outstanding: None,
             advised: BTreeSet::new(),
             advice: 0,
+            warm_up: WarmUp::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::signal::{Contact, Groups, Member, Observation, SignalId, Step, Window
 use super::funnel::{Funnel, Graded, Span, View};
 use super::model::{Considered, Features, Model, ModelChoice, Suspects};
 use super::rules::{self, CrashLoop, Silence, Threshold};
-use super::{Blind, Detector, Finding, Outcome, Verdict, explain};
+use super::{Blind, Detector, Finding, Outcome, Verdict, WarmUp, WarmUpSeen, explain};
 
 /// Seconds that a process is given to start up; below a minute a step.
 const SETTLE_SECONDS: f64 = 15.0;
@@ -43,6 +43,8 @@ pub struct JudgeSettings {
     pub thresholds: Vec<Threshold>,
     /// Which trained model is asked about suspects.
     pub model: ModelChoice,
+    /// How long young processes may move signals that warm.
+    pub warm_up: WarmUp,
 }
 
 impl Default for JudgeSettings {
@@ -54,6 +56,7 @@ impl Default for JudgeSettings {
             crash_loop: CrashLoop::default(),
             thresholds: Vec::new(),
             model: ModelChoice::shipped(),
+            warm_up: WarmUp::default(),
         }
     }
 }
@@ -140,7 +143,8 @@ impl Judge {
         let observation = Observation::new(window, groups, self.traffic);
         let ready = ready_steps(&observation, now, to);
         let start = window.step_at(self.first_release);
-        let graded = self.funnel.look(&observation, &ready, to, self.settings.false_stops_per_1000);
+        let JudgeSettings { false_stops_per_1000, warm_up, .. } = self.settings;
+        let graded = self.funnel.look(&observation, &ready, to, false_stops_per_1000, warm_up);
         let rules = self.rule_findings(&observation, alerts, &ready, start, to, now);
         let mut findings = rules.clone();
         findings.extend(graded.iter().map(|g| {
@@ -181,6 +185,12 @@ impl Judge {
             judged: u32::try_from(self.funnel.judged()).unwrap_or(u32::MAX),
             similar,
         }
+    }
+
+    /// What the release showed of its application's warm-up until step `to`.
+    pub fn warm_up_seen(&self, window: &Window, groups: &Groups, now: Timestamp, to: Step) -> WarmUpSeen {
+        let observation = Observation::new(window, groups, self.traffic);
+        self.funnel.warm_up_seen(&observation, &ready_steps(&observation, now, to), to)
     }
 
     /// What the model was or would have been asked at the newest look; nothing

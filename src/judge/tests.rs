@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::{Batch, InstanceId, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
-use crate::judge::{Judge, JudgeSettings, Outcome, Verdict};
+use crate::judge::{Judge, JudgeSettings, Outcome, Verdict, WarmUp, WarmUpSeen};
 use crate::signal::exposition::{Dialect, Limits, Reader};
 use crate::signal::{Groups, SignalSettings, Window};
+
+mod warming;
 
 /// Seconds between scrapes.
 const INTERVAL: i64 = 10;
@@ -58,6 +60,17 @@ impl Story {
     /// All looks from the first batch on. `page` gives a machine's page at a
     /// second, or nothing where it does not answer.
     fn tell(&self, page: impl Fn(usize, i64) -> Option<Vec<Shown>>) -> Vec<Verdict> {
+        self.tell_after(WarmUp::default(), page).0
+    }
+
+    /// The same where `warm_up` is known, and what this release showed of it.
+    fn tell_after(
+        &self,
+        warm_up: WarmUp,
+        page: impl Fn(usize, i64) -> Option<Vec<Shown>>,
+    ) -> (Vec<Verdict>, WarmUpSeen) {
+        let settings = JudgeSettings { warm_up, ..JudgeSettings::default() };
+        let mut seen = WarmUpSeen::default();
         let mut window = Window::new(
             Duration::from_secs(INTERVAL as u64),
             Duration::from_secs(7200),
@@ -110,11 +123,14 @@ impl Story {
             }
             let now = at(second) + Duration::from_secs(INTERVAL as u64 - 1);
             let to = window.step_at(now) + 1;
-            let judge = judge
-                .get_or_insert_with(|| Judge::measure(JudgeSettings::default(), &window, &groups, at(0)));
+            let judge =
+                judge.get_or_insert_with(|| Judge::measure(settings.clone(), &window, &groups, at(0)));
             verdicts.push(judge.look(&window, &groups, &[], now, to));
+            if second + INTERVAL >= self.until {
+                seen = judge.warm_up_seen(&window, &groups, now, to);
+            }
         }
-        verdicts
+        (verdicts, seen)
     }
 }
 

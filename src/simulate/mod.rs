@@ -145,6 +145,9 @@ pub struct Request {
     pub faulty_share: f64,
     /// About how many samples one release may have.
     pub samples_max: usize,
+    /// How many releases in a row are of the same service; with more than
+    /// one, releases are drawn otherwise than with one.
+    pub releases_per_service: u64,
 }
 
 impl Default for Request {
@@ -157,6 +160,7 @@ impl Default for Request {
             troubles: Vec::new(),
             faulty_share: 0.5,
             samples_max: 400_000,
+            releases_per_service: 1,
         }
     }
 }

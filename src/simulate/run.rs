@@ -56,10 +56,11 @@ pub fn simulate(request: &Request) -> Result<Simulated, SimulateError> {
 }
 
 fn draw(request: &Request, faulty: bool, dice: &mut Dice) -> Drawn {
-    let styles = if request.styles.is_empty() { &Style::ALL[..] } else { &request.styles };
-    let style = *dice.pick(styles);
-    let service = Service::draw(style, dice);
-    let panel = Panel::draw(&service, dice);
+    let (service, panel) = match request.releases_per_service {
+        0 | 1 => draw_service(request, dice),
+        _ => draw_service(request, &mut Dice::new(!request.seed, service_number(request))),
+    };
+    let style = service.style;
     let fleet = Fleet::draw(style, request.samples_max / series_of(&panel, &service), dice);
     let (from, until) = (fleet.from, fleet.until);
     let load = Load::draw(dice, from, until);
@@ -75,6 +76,19 @@ fn draw(request: &Request, faulty: bool, dice: &mut Dice) -> Drawn {
     settle_differences(&mut world, dice);
     let fault = if faulty { draw_fault(request, &mut world, &panel, dice) } else { None };
     Drawn { world, panel, view, fault, troubles }
+}
+
+fn draw_service(request: &Request, dice: &mut Dice) -> (Service, Panel) {
+    let styles = if request.styles.is_empty() { &Style::ALL[..] } else { &request.styles };
+    let style = *dice.pick(styles);
+    let service = Service::draw(style, dice);
+    let panel = Panel::draw(&service, dice);
+    (service, panel)
+}
+
+/// Which service of the set a release is of.
+fn service_number(request: &Request) -> u64 {
+    request.index / request.releases_per_service.max(1)
 }
 
 fn draw_troubles(request: &Request, faulty: bool, dice: &mut Dice) -> Vec<Trouble> {
@@ -355,10 +369,13 @@ fn order(request: &Request, drawn: &Drawn, families: Arc<[MetricFamily]>) -> Res
         batches.push(Batch { started_at, instances: ids(Some(index))?, weight: fleet.weight });
     }
     batches.retain(|batch| !batch.instances.is_empty());
+    // Unrelated services of one name would pass for one application.
+    let service = &drawn.world.service.application;
+    let application = format!("{service}-{}-{:05}", request.seed, service_number(request));
     Ok(ReleaseOrder {
         format: RECORDING_FORMAT,
         id: ReleaseId::new(format!("sim-{}-{:05}", request.seed, request.index))?,
-        application: ApplicationName::new(&drawn.world.service.application)?,
+        application: ApplicationName::new(application)?,
         version: Some(Version::new("1.9.0")?),
         previous_version: Some(Version::new("1.8.3")?),
         started_at: timestamp(fleet.started_at),

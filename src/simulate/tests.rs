@@ -162,3 +162,15 @@ fn an_unknown_word_is_answered_with_the_known_ones() {
     let error = "htttp".parse::<Style>().unwrap_err().to_string();
     assert!(error.contains("htttp") && error.contains("mobile"), "{error}");
 }
+
+#[test]
+fn unrelated_services_have_names_of_their_own_and_releases_of_one_service_share_it() {
+    let application = |index, releases_per_service| {
+        let request = Request { releases_per_service, ..small(7, index) };
+        simulate(&request).unwrap().order.application
+    };
+    let alone: BTreeSet<_> = (0..4).map(|index| application(index, 1)).collect();
+    assert_eq!(alone.len(), 4);
+    assert_eq!(application(0, 2), application(1, 2));
+    assert_ne!(application(1, 2), application(2, 2));
+}

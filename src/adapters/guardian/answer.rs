@@ -10,7 +10,7 @@ use crate::domain::{
 };
 use crate::guard::engine::{NoticeKind, Phase};
 use crate::guard::{Action, Command, Decision, Mode, Settlement};
-use crate::judge::{Outcome, Verdict};
+use crate::judge::{Outcome, Verdict, WarmUp};
 use crate::signal::{Inventory, Unit};
 
 /// A release is being watched.
@@ -302,6 +302,9 @@ pub struct ApplicationState {
     pub instances: Vec<InstanceId>,
     /// Of these, how many answered the last scrape completely.
     pub instances_up: u32,
+    /// How long its young processes may move signals that warm, for the next
+    /// release: as its earlier good releases showed, or the default.
+    pub warm_up: WarmUp,
     /// The release that is being watched.
     pub watching: Option<ReleaseId>,
     /// What is wrong with its sources or its release system, in sentences.

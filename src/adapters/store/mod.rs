@@ -21,7 +21,7 @@ use crate::domain::{
 };
 use crate::guard::engine::{Notice, Phase};
 use crate::guard::{Action, Command, Decision, Mode, Settlement};
-use crate::judge::Verdict;
+use crate::judge::{Lesson, Verdict, WarmUpSeen};
 
 use super::guardian::{AuditLine, CommandRecord, EvidenceSeries, ReleaseFilter};
 
@@ -117,6 +117,8 @@ pub struct StoredRelease {
     pub ended_at: Option<Timestamp>,
     /// The folder of its recording.
     pub recording: Option<String>,
+    /// What it showed of its application's warm-up, if it ran to its end.
+    pub warm_up_lesson: Option<Lesson>,
     /// The newest word of an operator. Written by [`Store::add_feedback`] only.
     pub word: Option<FeedbackKind>,
     /// The onset that came with it. Written by [`Store::add_feedback`] only.
@@ -260,6 +262,10 @@ pub trait Store: Send + Sync + 'static {
     async fn notice_done(&self, id: &str) -> Result<(), StoreError>;
     /// What quality counts: all releases that are over.
     async fn quality(&self) -> Result<Vec<QualityRow>, StoreError>;
+    /// What the newest good releases of an application showed of its warm-up,
+    /// newest first: those that ran to their end and may teach by people's
+    /// newest word, [`crate::judge::LESSONS_MAX`] of them at most.
+    async fn warm_ups_seen(&self, application: &ApplicationName) -> Result<Vec<WarmUpSeen>, StoreError>;
     /// A named fact about the daemon: the halt, a breaker's state.
     async fn fact(&self, name: &str) -> Result<Option<String>, StoreError>;
     /// Writes a named fact.

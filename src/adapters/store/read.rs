@@ -6,6 +6,7 @@ use sqlx::{Row, query};
 
 use crate::domain::{ApplicationName, Feedback, ReleaseId, ReleaseKey, Scrape, SeriesKey, Timestamp};
 use crate::guard::{Command, Decision};
+use crate::judge::{LESSONS_MAX, Lesson, WarmUpSeen};
 
 use super::sql::{SqlStore, classify, damaged};
 use super::{
@@ -18,11 +19,13 @@ const READING: &str = "reading";
 /// Attempts and audit lines that are shown; a page need not be longer.
 const ATTEMPTS_MAX: i64 = 100;
 const AUDIT_MAX: i64 = 1_000;
+/// Newest releases among which those that teach are looked for.
+const LESSONS_LOOKED_AT: i64 = 100;
 const PAGE_DEFAULT: u32 = 100;
 const PAGE_MAX: u32 = 500;
 
 const RELEASE_COLUMNS: &str = "SELECT application, id, ended_at, phase, mode, gravest, release_order, snapshot, verdict, evidence, \
-     because, held_by, first_stop_at, rolled_back, recording, word, word_onset FROM releases";
+     because, held_by, first_stop_at, rolled_back, recording, warm_up_lesson, word, word_onset FROM releases";
 
 type Read<T> = Result<T, StoreError>;
 
@@ -84,6 +87,7 @@ fn stored_release(row: &AnyRow) -> Read<StoredRelease> {
         rolled_back: number(row, "rolled_back")? != 0,
         ended_at: moment(row, "ended_at")?,
         recording: optional(row, "recording")?,
+        warm_up_lesson: optional(row, "warm_up_lesson")?.map(|l| json("warm_up_lesson", &l)).transpose()?,
         word: word.map(|w| from_word("word", &w)).transpose()?,
         word_onset: moment(row, "word_onset")?,
     })
@@ -116,6 +120,28 @@ impl SqlStore {
             .await
             .map_err(reading)?;
         row.as_ref().map(stored_release).transpose()
+    }
+
+    pub(super) async fn read_warm_ups_seen(&self, application: &ApplicationName) -> Read<Vec<WarmUpSeen>> {
+        let rows = query(
+            "SELECT warm_up_lesson, word FROM releases
+             WHERE application = $1 AND ended_at IS NOT NULL AND warm_up_lesson IS NOT NULL
+             ORDER BY ended_at DESC, id LIMIT $2",
+        )
+        .bind(application.as_str())
+        .bind(LESSONS_LOOKED_AT)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(reading)?;
+        let mut seen = Vec::new();
+        for row in &rows {
+            let lesson: Lesson = json_column(row, "warm_up_lesson")?;
+            let word = optional(row, "word")?.map(|w| from_word("word", &w)).transpose()?;
+            if lesson.teaches(word) && seen.len() < LESSONS_MAX {
+                seen.push(lesson.seen);
+            }
+        }
+        Ok(seen)
     }
 
     pub(super) async fn read_releases(&self, filter: &ReleaseFilter) -> Read<Vec<StoredRelease>> {

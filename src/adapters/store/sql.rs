@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::domain::{ApplicationName, CommandId, Feedback, ReleaseKey, Scrape, Timestamp};
 use crate::guard::{Command, Decision, Settlement};
+use crate::judge::WarmUpSeen;
 
 use super::chunk::SeriesNumbers;
 use super::write::settle_command;
@@ -205,6 +206,9 @@ impl Store for SqlStore {
     }
     async fn quality(&self) -> Result<Vec<QualityRow>, StoreError> {
         self.read_quality().await
+    }
+    async fn warm_ups_seen(&self, application: &ApplicationName) -> Result<Vec<WarmUpSeen>, StoreError> {
+        self.read_warm_ups_seen(application).await
     }
     async fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.read_fact(name).await

@@ -6,6 +6,7 @@ use super::*;
 use crate::domain::{CommandId, InstanceId, ReleaseId, Sample, ScrapeOutcome, SeriesKey};
 use crate::guard::engine::NoticeKind;
 use crate::guard::{CommandKind, Decider};
+use crate::judge::{Settled, WarmUpSeen};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_790_000_000_000 + seconds * 1_000)
@@ -44,6 +45,7 @@ fn release(id: &str) -> StoredRelease {
         rolled_back: false,
         ended_at: None,
         recording: None,
+        warm_up_lesson: None,
         word: None,
         word_onset: None,
     }
@@ -253,4 +255,48 @@ async fn facts_are_replaced() {
         store.set_fact("halt", value).await.unwrap();
     }
     assert_eq!(store.fact("halt").await.unwrap().as_deref(), Some("off"));
+}
+
+#[tokio::test]
+async fn what_good_releases_taught_of_a_warm_up_survives_a_restart_and_people_can_take_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = |seconds| WarmUpSeen { latency: Some(Settled { seconds, settled: true }), saturation: None };
+    let ended = |id: &str, seconds: f64, stopped| StoredRelease {
+        phase: Phase::Finished,
+        ended_at: Some(at(seconds as i64)),
+        warm_up_lesson: Some(Lesson { seen: shown(seconds), stopped }),
+        ..release(id)
+    };
+    let said = |id: &str, kind| Feedback {
+        release: ended(id, 0.0, false).key(),
+        at: at(900),
+        by: "ann".into(),
+        kind,
+        onset: None,
+        comment: None,
+    };
+    {
+        let store = open(folder.path()).await;
+        for stored in [
+            ended("r-1", 10.0, false),
+            ended("r-2", 20.0, true),
+            ended("r-3", 30.0, false),
+            ended("r-4", 40.0, true),
+            release("watched"),
+        ] {
+            store.record(step(stored)).await.unwrap();
+        }
+        store.add_feedback(&said("r-3", FeedbackKind::FaultMissed), None).await.unwrap();
+        store.add_feedback(&said("r-4", FeedbackKind::FalseAlarm), None).await.unwrap();
+        // No close: as after a kill.
+        std::mem::forget(store);
+    }
+    let store = open(folder.path()).await;
+    let application = order("r-1").application;
+    assert_eq!(store.warm_ups_seen(&application).await.unwrap(), [shown(40.0), shown(10.0)]);
+    store.add_feedback(&said("r-1", FeedbackKind::FaultConfirmed), None).await.unwrap();
+    assert_eq!(store.warm_ups_seen(&application).await.unwrap(), [shown(40.0)]);
+    assert!(store.warm_ups_seen(&ApplicationName::new("other").unwrap()).await.unwrap().is_empty());
+    let read = store.release(&ended("r-4", 40.0, true).key()).await.unwrap().unwrap();
+    assert_eq!(read.warm_up_lesson, ended("r-4", 40.0, true).warm_up_lesson);
 }

@@ -242,13 +242,13 @@ impl SqlStore {
 async fn upsert_release(transaction: &mut Transaction<'_, Any>, release: &StoredRelease) -> Written {
     query(
         "INSERT INTO releases (application, id, started_at, ended_at, phase, mode, gravest, release_order, snapshot,
-             verdict, evidence, because, held_by, first_stop_at, rolled_back, recording)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+             verdict, evidence, because, held_by, first_stop_at, rolled_back, recording, warm_up_lesson)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
          ON CONFLICT (application, id) DO UPDATE SET ended_at = excluded.ended_at, phase = excluded.phase,
              mode = excluded.mode, gravest = excluded.gravest, release_order = excluded.release_order,
              snapshot = excluded.snapshot, verdict = excluded.verdict, evidence = excluded.evidence,
              because = excluded.because, held_by = excluded.held_by, first_stop_at = excluded.first_stop_at,
-             rolled_back = excluded.rolled_back",
+             rolled_back = excluded.rolled_back, warm_up_lesson = excluded.warm_up_lesson",
     )
     .bind(release.order.application.as_str())
     .bind(release.order.id.as_str())
@@ -266,6 +266,7 @@ async fn upsert_release(transaction: &mut Transaction<'_, Any>, release: &Stored
     .bind(release.first_stop_at.map(Timestamp::as_millis))
     .bind(i64::from(release.rolled_back))
     .bind(release.recording.clone())
+    .bind(release.warm_up_lesson.as_ref().map(json).transpose()?)
     .execute(&mut **transaction)
     .await?;
     Ok(())

@@ -307,6 +307,7 @@ impl Actor {
         let begins = matches!(input, Input::Begin(_));
         if let Input::Begin(order) = &input {
             self.tell_apart(order).await?;
+            self.learn_warm_up(&order.key()).await?;
         }
         if matches!(input, Input::Cancel) {
             self.refresh_charts();
@@ -333,6 +334,19 @@ impl Actor {
         self.keeper.flush().await;
         self.engine.divide_by(by);
         Ok(self.refill().await?)
+    }
+
+    /// What the application's earlier good releases taught of its warm-up is
+    /// for the release that begins.
+    async fn learn_warm_up(&mut self, key: &ReleaseKey) -> Result<(), GuardianError> {
+        if self.engine.snapshot().is_some() {
+            return Ok(());
+        }
+        let shared = &self.means.shared;
+        let warm_up = shared.warm_up(&self.spec.name).await?;
+        tracing::info!(release = %key, "warm-up: {warm_up}");
+        self.engine.take_warm_up(warm_up);
+        Ok(())
     }
 
     /// Whether the release is the one that is watched, or may begin.
@@ -401,6 +415,7 @@ impl Actor {
             release.ended_at = Some(now);
             release.snapshot = None;
             release.order.finished_at.get_or_insert(now);
+            release.warm_up_lesson = record::lesson(state, &effects);
             release.evidence = self.charts.series();
             done.phase = Some(end);
         }
@@ -447,7 +462,7 @@ impl Actor {
                 }
                 Effect::Send(command) => step.commands.push(command.clone()),
                 Effect::Notify(notice) => step.notices.push(notice.clone()),
-                Effect::Judged(_) | Effect::Changed | Effect::Ended => {}
+                Effect::Judged(_) | Effect::Changed | Effect::WarmUpSeen(_) | Effect::Ended => {}
             }
         }
         if let Some((command, settlement)) = &extra.settled {
@@ -559,7 +574,12 @@ impl Actor {
 fn decision_of(effect: &Effect) -> Option<&Decision> {
     match effect {
         Effect::Decided(decision) => Some(decision),
-        Effect::Send(_) | Effect::Notify(_) | Effect::Judged(_) | Effect::Changed | Effect::Ended => None,
+        Effect::Send(_)
+        | Effect::Notify(_)
+        | Effect::Judged(_)
+        | Effect::Changed
+        | Effect::WarmUpSeen(_)
+        | Effect::Ended => None,
     }
 }
 

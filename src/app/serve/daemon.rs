@@ -15,6 +15,7 @@ use crate::adapters::telemetry::{ApplicationLabels, WhatLabels};
 use crate::config::{Settings, Surroundings};
 use crate::domain::{ApplicationName, InstanceId, ReleaseKey, ReleaseOrder, Scrape};
 use crate::guard::engine::Input;
+use crate::judge::WarmUp;
 
 use super::super::readiness::{self, Facts};
 use super::actor::{Call, Change, Done, Means, View};
@@ -322,6 +323,7 @@ impl Daemon {
                 mode,
                 instances: instances.into_iter().collect(),
                 instances_up: view.instances_up,
+                warm_up: WarmUp::default(),
                 watching: view.release.as_ref().map(|r| r.order.id.clone()),
                 troubles: troubles
                     .chain(targets.values().flat_map(|found| found.problems.iter().cloned()))

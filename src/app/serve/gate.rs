@@ -160,6 +160,7 @@ mod tests {
             rolled_back: false,
             ended_at: None,
             recording: None,
+            warm_up_lesson: None,
             word: None,
             word_onset: None,
         }

@@ -465,7 +465,11 @@ impl Interface for Daemon {
     }
 
     async fn applications(&self) -> Result<Vec<ApplicationState>, GuardianError> {
-        Ok(self.application_states())
+        let mut states = self.application_states();
+        for state in &mut states {
+            state.warm_up = self.means.shared.warm_up(&state.name).await?;
+        }
+        Ok(states)
     }
 
     async fn halt(&self) -> Result<HaltState, GuardianError> {

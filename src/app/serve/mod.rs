@@ -25,6 +25,8 @@ mod restore;
 mod service;
 mod shared;
 mod telling;
+#[cfg(test)]
+mod warm_up_tests;
 mod web;
 
 use std::collections::BTreeMap;

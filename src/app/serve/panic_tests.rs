@@ -25,6 +25,7 @@ use crate::app::replay;
 use crate::domain::{ApplicationName, CommandId, Feedback, ReleaseKey, Scrape, Timestamp};
 use crate::guard::engine::Input;
 use crate::guard::{Action, Command, CommandKind, Decision, Settlement};
+use crate::judge::WarmUpSeen;
 
 /// Only there to end a hang.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -98,6 +99,7 @@ store! {
     fn pending_notices(limit: u32) -> Vec<PendingNotice>;
     fn notice_done(id: &str) -> ();
     fn quality() -> Vec<QualityRow>;
+    fn warm_ups_seen(application: &ApplicationName) -> Vec<WarmUpSeen>;
     fn fact(name: &str) -> Option<String>;
     fn set_fact(name: &str, value: &str) -> ();
     fn forget_answers(before: Timestamp) -> ();
@@ -105,7 +107,7 @@ store! {
 
 /// Takes what it is sent; panics at the first attempt where it is told to.
 #[derive(Default)]
-struct System {
+pub(super) struct System {
     panics: AtomicBool,
     taken: Mutex<Vec<(CommandKind, CommandId)>>,
 }
@@ -140,14 +142,14 @@ impl ReleaseSystem for System {
 }
 
 /// One application with its release, which is the recorded one.
-struct Watched {
-    key: ReleaseKey,
-    running: Running,
+pub(super) struct Watched {
+    pub(super) key: ReleaseKey,
+    pub(super) running: Running,
     system: Arc<System>,
 }
 
 impl Watched {
-    fn start(name: &str, recording: &Recording, means: &Means) -> Self {
+    pub(super) fn start(name: &str, recording: &Recording, means: &Means) -> Self {
         let name = ApplicationName::new(name).unwrap();
         let system = Arc::new(System::default());
         let mut engine = replay::settings();
@@ -159,7 +161,7 @@ impl Watched {
         Self { key, running: Running::start(spec, members, means), system }
     }
 
-    async fn change(&self, input: Input) {
+    pub(super) async fn change(&self, input: Input) {
         let (reply, answer) = oneshot::channel();
         let change = Change {
             caller: Caller::new("a test"),
@@ -174,7 +176,7 @@ impl Watched {
     }
 
     /// Waits until its actor has nothing left to read.
-    async fn caught_up(&self) {
+    pub(super) async fn caught_up(&self) {
         until("the scrapes are read", async || {
             self.running.scrapes.capacity() == self.running.scrapes.max_capacity()
         })
@@ -182,7 +184,7 @@ impl Watched {
     }
 }
 
-async fn until(what: &str, done: impl AsyncFn() -> bool) {
+pub(super) async fn until(what: &str, done: impl AsyncFn() -> bool) {
     let begun = tokio::time::Instant::now();
     while !done().await {
         assert!(begun.elapsed() < PATIENCE, "it did not come to pass that {what}");

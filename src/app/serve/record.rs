@@ -9,10 +9,10 @@ use crate::adapters::telemetry::{
     ActionLabels, ApplicationLabels, CommandLabels, Metrics, PhaseLabels, ReleaseLabels,
 };
 use crate::domain::{ApplicationName, CommandId, Group, ReleaseKey, Timestamp};
-use crate::guard::engine::{ChartLine, Engine, Notice, NoticeKind, Phase};
+use crate::guard::engine::{ChartLine, Effect, Engine, Notice, NoticeKind, Phase};
 use crate::guard::{Action, Command, CommandKind, Decider, Decision, Settlement};
 use crate::guard::{Control, EpisodeSnapshot};
-use crate::judge::{Outcome, Verdict};
+use crate::judge::{Lesson, Outcome, Verdict};
 use crate::signal::Unit;
 
 use super::actor::ApplicationSpec;
@@ -65,9 +65,24 @@ pub(super) fn row(
         rolled_back: stored.is_some_and(|r| r.rolled_back),
         ended_at: None,
         recording: None,
+        warm_up_lesson: None,
         word: stored.and_then(|r| r.word),
         word_onset: stored.and_then(|r| r.word_onset),
     }
+}
+
+/// What a release that ran to its end showed of its application's warm-up.
+pub(super) fn lesson(state: &EpisodeSnapshot, effects: &[Effect]) -> Option<Lesson> {
+    let seen = effects.iter().find_map(|effect| match effect {
+        Effect::WarmUpSeen(seen) => Some(*seen),
+        Effect::Decided(_)
+        | Effect::Send(_)
+        | Effect::Notify(_)
+        | Effect::Judged(_)
+        | Effect::Changed
+        | Effect::Ended => None,
+    })?;
+    Some(Lesson { seen, stopped: state.gravest >= Action::Pause })
 }
 
 /// A rollback of the guardian's own that was confirmed is a confirmed fault.

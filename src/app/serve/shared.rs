@@ -11,7 +11,8 @@ use crate::adapters::chain::chain;
 use crate::adapters::guardian::{Event, EventKind, GuardianError, Readiness};
 use crate::adapters::store::{Store, StoreError};
 use crate::adapters::telemetry::{Metrics, WhatLabels};
-use crate::domain::{ReleaseKey, Timestamp};
+use crate::domain::{ApplicationName, ReleaseKey, Timestamp};
+use crate::judge::WarmUp;
 
 /// Events that a slow receiver may lag behind before it misses some.
 const EVENTS_MAX: usize = 1_024;
@@ -80,6 +81,12 @@ impl Shared {
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// What an application's earlier good releases taught of its warm-up.
+    pub(super) async fn warm_up(&self, application: &ApplicationName) -> Result<WarmUp, StoreError> {
+        let seen = self.stored("warm_ups_seen", self.store.warm_ups_seen(application)).await?;
+        Ok(WarmUp::learn(&seen))
     }
 
     /// Waits for the store, measures it, and remembers whether it works.

@@ -8,13 +8,6 @@ use crate::signal::{Shape, SignalClass, SignalDef, SignalId, Step};
 use super::baseline::{Baseline, WINDOWS, mean, median};
 use super::shift::{Look, NOISE_FLOOR, Shift};
 
-/// How long a young process may move signals that warm. Cold caches of the
-/// services that were measured settled within ten minutes.
-const WARM_UP: Duration = Duration::from_secs(600);
-
-/// A decay slower than this is no warm-up that is over within `WARM_UP`.
-const WARM_UP_DECAY: Duration = Duration::from_secs(400);
-
 /// Machines released within this were released together.
 const SAME_COHORT: Duration = Duration::from_secs(45);
 
@@ -24,8 +17,9 @@ const CALM_AGE: Duration = Duration::from_secs(180);
 /// Youngest age at which a warming signal is judged at all.
 const WARM_AGE_MIN: Duration = Duration::from_secs(45);
 
-/// Compilers and caches keep a young process's CPU busy for so long, evenly.
-const BUSY_START: Duration = Duration::from_secs(75);
+/// Compilers and caches keep a young process's CPU busy for this part of the
+/// time to settle, evenly.
+const BUSY_START_PART: u32 = 8;
 
 /// Errors in gauges are averages over past minutes.
 const SMOOTHED: Duration = Duration::from_secs(150);
@@ -42,8 +36,9 @@ const FIRST_ORDERS: Duration = Duration::from_secs(60);
 /// More errors than this are no start's.
 const MANY_ERRORS: f64 = 0.2;
 
-/// A little slower for so long is what compilers and caches explain.
-const SLOW_START: Duration = Duration::from_secs(180);
+/// A little slower for three tenths of the time to settle is what compilers
+/// and caches explain.
+const SLOW_START_TENTHS: u32 = 3;
 
 /// A little: on the scale, by two thirds.
 const SMALL_SLOWNESS: f64 = 0.5;
@@ -82,6 +77,8 @@ impl Look<'_> {
             }
         }
         cohorts.sort_by_key(|(ready, _)| *ready);
+        let patience = self.warm_up.of(def.class);
+        let settles_seconds = patience.settles.as_secs_f64();
         let few = shift.values[1].is_some_and(|after| after < MANY_ERRORS);
         let mut steady = false;
         let mut oldest_shown = None;
@@ -112,19 +109,27 @@ impl Look<'_> {
                 shift.steadiness = ratio.clamp(0.0, 3.0);
             }
             let uncertainty = 1.5 * noise / early.max(1e-9) * std::f64::consts::SQRT_2;
-            let decayed = (-(half as f64) * step_seconds / WARM_UP_DECAY.as_secs_f64()).exp();
+            let decayed = (-(half as f64) * step_seconds / patience.decay().as_secs_f64()).exp();
             let fades = if def.warms {
-                let stays = ratio - uncertainty > 0.9;
+                // Where slow warm-ups are known, even a huge one may fade. On the
+                // scale a factor that decays seems to decay more slowly at first.
+                let known_slow = patience.stretch() > 1.0;
+                let ratio = if known_slow { ratio.min(late.exp_m1() / early.exp_m1()) } else { ratio };
+                let stays = ratio - uncertainty > if known_slow { decayed.max(0.9) } else { 0.9 };
+                let lasts = if known_slow { ratio - uncertainty > decayed } else { ratio > 0.6 };
                 // One kind of request may be rare in the first minute.
                 let sure = if def.segment.is_none() { 10.0 } else { 90.0 };
-                let huge = late > 1.4 && ((age > 150.0 && ratio > 0.6) || (age > sure && stays));
+                let huge =
+                    late > 1.4 && ((age > 150.0 * patience.stretch() && lasts) || (age > sure && stays));
                 let settles = match def.class {
-                    SignalClass::Saturation => BUSY_START,
+                    SignalClass::Saturation => patience.settles / BUSY_START_PART,
                     SignalClass::Latency if def.shape == Shape::Level => SMOOTHED_START,
-                    SignalClass::Latency if late < SMALL_SLOWNESS => SLOW_START,
+                    SignalClass::Latency if late < SMALL_SLOWNESS => {
+                        patience.settles * SLOW_START_TENTHS / 10
+                    }
                     _ => WARM_AGE_MIN,
                 };
-                let young = age < settles.as_secs_f64().max(2.0 * step_seconds);
+                let young = age < settles.max(WARM_AGE_MIN).as_secs_f64().max(2.0 * step_seconds);
                 let waits = def.class == SignalClass::Saturation || def.shape == Shape::Level;
                 let huge = huge && !(young && waits);
                 !huge && (young || ratio - uncertainty < decayed)
@@ -141,14 +146,11 @@ impl Look<'_> {
             let seen_to_fade = ratio < decayed && early > 0.0;
             // Where older machines are seen to recover, the young ones will.
             calm_elder |= seen_to_fade && oldest_shown == Some(age) && age >= CALM_AGE.as_secs_f64();
-            steady |= if age < WARM_UP.as_secs_f64() {
-                !fades
-            } else {
-                age > 2.0 * WARM_UP.as_secs_f64() || !seen_to_fade
-            };
+            steady |=
+                if age < settles_seconds { !fades } else { age > 2.0 * settles_seconds || !seen_to_fade };
         }
         let eldest = oldest_shown.unwrap_or(0.0);
-        shift.fading = !steady || (calm_elder && def.warms && eldest < WARM_UP.as_secs_f64());
+        shift.fading = !steady || (calm_elder && def.warms && eldest < settles_seconds);
     }
 
     /// Whether machines were well when they were younger, and are not now: a

@@ -6,10 +6,12 @@ mod counts;
 mod fading;
 mod scale;
 mod shift;
+mod warming;
 
 use std::collections::BTreeSet;
 
 use crate::domain::Group;
+use crate::judge::WarmUp;
 use crate::signal::{Catalogue, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
 pub use baseline::{Baseline, Span, View, WINDOWS};
@@ -161,12 +163,13 @@ impl Funnel {
         ready: &[Step],
         to: Step,
         false_stops_per_1000: f64,
+        warm_up: WarmUp,
     ) -> Vec<Graded> {
         self.looks += 1;
         let budget = Budget::of(false_stops_per_1000, self.judged.len());
         let released: Vec<bool> =
             observation.groups.members.iter().map(|m| m.group() == Group::Release).collect();
-        let plain = Look { observation, ready, to, budget, released: &released, traffic: None };
+        let plain = Look { observation, ready, to, budget, released: &released, traffic: None, warm_up };
         let catalogue = observation.window.catalogue();
         let traffic = self.traffic.map(|at| {
             let judged = &self.judged[at];

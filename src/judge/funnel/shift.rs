@@ -3,6 +3,7 @@
 //! a release, by enough to matter, on enough machines, and to stay?
 
 use crate::domain::Group;
+use crate::judge::WarmUp;
 use crate::signal::{BadWhen, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
 use super::baseline::{Baseline, WINDOWS, contrast, mean, median};
@@ -123,6 +124,8 @@ pub struct Look<'a> {
     pub released: &'a [bool],
     /// The changes of the main traffic, if known.
     pub traffic: Option<&'a Changes>,
+    /// How long young processes may move signals that warm.
+    pub warm_up: WarmUp,
 }
 
 /// What counting says of one window.

@@ -96,6 +96,7 @@ fn application_box(application: &ApplicationState) -> Markup {
             @for lack in &application.recommended {
                 p.quiet { "better with: " code { (lack.setting) } " – " (lack.why) }
             }
+            p.quiet { "warm-up: " (application.warm_up) }
             (signals(&application.inventory))
         }
     }
