@@ -191,9 +191,13 @@ pub fn replay_all(
     if let Ok(style) = ProgressStyle::with_template("replaying {wide_bar} {pos}/{len}, {eta} left") {
         bar.set_style(style);
     }
-    let replayed: Vec<_> = replay_order::by_application(&folders)
+    let mut applications = replay_order::by_application(&folders);
+    // The longest first, so that no thread ends alone.
+    applications.sort_by_key(|application| std::cmp::Reverse(application.len()));
+    let at_once = replay_order::at_once(applications.len());
+    let replayed: Vec<_> = applications
         .par_iter()
-        .flat_map(|application| replay_order::replay_in_order(application, settings, || bar.inc(1)))
+        .flat_map(|application| replay_order::replay_in_order(application, at_once, settings, || bar.inc(1)))
         .collect();
     bar.finish_and_clear();
     results.extend(

@@ -37,11 +37,18 @@ pub(super) fn by_application(folders: &[PathBuf]) -> Vec<Vec<PathBuf>> {
     groups.map(|group| group.iter().map(|(_, folder)| (*folder).clone()).collect()).collect()
 }
 
-/// Replays one application's recordings in their order. As many as there are
-/// threads are played at once with what is known so far; where one of them
-/// turns out to have taught another something, the later ones are played again.
+/// How many recordings of one application are played at once, so that no thread
+/// is idle: where there are applications enough, one, as none is played twice.
+pub(super) fn at_once(applications: usize) -> usize {
+    rayon::current_num_threads().div_ceil(applications.max(1)).max(1)
+}
+
+/// Replays one application's recordings in their order, `at_once` with what is
+/// known so far; where one of them turns out to have taught another something,
+/// the later ones are played again.
 pub(super) fn replay_in_order(
     folders: &[PathBuf],
+    at_once: usize,
     settings: &EngineSettings,
     done: impl Fn() + Sync,
 ) -> Vec<Outcome> {
@@ -49,7 +56,7 @@ pub(super) fn replay_in_order(
     let mut results: Vec<Outcome> = Vec::new();
     while results.len() < folders.len() {
         let rest = &folders[results.len()..];
-        let wave = &rest[..rest.len().min(rayon::current_num_threads().max(1))];
+        let wave = &rest[..rest.len().min(at_once.max(1))];
         let played: Vec<(WarmUp, Outcome)> =
             wave.par_iter().map(|folder| play(folder, settings, &lessons)).collect();
         for (at, (warm_up, result)) in played.into_iter().enumerate() {
@@ -125,7 +132,7 @@ mod tests {
         let settings = replay::settings();
         for application in applications {
             let replayed: Vec<Replayed> =
-                replay_in_order(&application, &settings, || ()).into_iter().map(Result::unwrap).collect();
+                replay_in_order(&application, 4, &settings, || ()).into_iter().map(Result::unwrap).collect();
             assert_eq!(
                 replayed.iter().map(|r| &r.folder).collect::<Vec<_>>(),
                 application.iter().collect::<Vec<_>>()

@@ -41,12 +41,6 @@ const NEWCOMER_FACTOR: f64 = 1.5;
 /// Restless gauges are many, and their noise is the least known.
 const RESTLESS_FACTOR: f64 = 1.3;
 
-/// Fewest steps whose restlessness is more than a jump.
-const RESTLESS_STEPS_MIN: Step = 3;
-
-/// Each part of a window must show so much of its restlessness.
-const RESTLESS_SHARE: f64 = 0.5;
-
 /// Heavier tails than the normal's: measured noise is Gaussian nowhere.
 const TAIL_FACTOR: f64 = 1.25;
 
@@ -379,9 +373,7 @@ impl Look<'_> {
         };
         let mut margin = (score / needed).min(at_most).min(beyond / BEYOND_WORST);
         let is_over = self.went_away(def, baseline, changes, window, released, sign, effective);
-        let jumped = baseline.view == super::baseline::View::Restlessness
-            && !self.is_restless_throughout(baseline, changes, window, released, effective);
-        if is_over || jumped {
+        if is_over {
             margin = margin.min(0.9);
         }
         Some(Shift {
@@ -428,35 +420,6 @@ impl Look<'_> {
             let noise = baseline.noise[recent].hypot(NOISE_FLOOR);
             difference.is_finite() && difference + noise < 0.5 * effective && noise < 0.35 * effective
         })
-    }
-
-    /// Whether both the older and the newer part of a window are restless: one
-    /// jump is not, however far it went.
-    fn is_restless_throughout(
-        &self,
-        baseline: &Baseline,
-        changes: &Changes,
-        window: usize,
-        released: &[bool],
-        effective: f64,
-    ) -> bool {
-        let Some(newer) = window.checked_sub(1).filter(|newer| WINDOWS[*newer] >= RESTLESS_STEPS_MIN) else {
-            return false;
-        };
-        let both = changes.sums(window).iter().zip(changes.sums(newer)).zip(changes.change(window));
-        let older: Vec<f64> = both
-            .map(|((all, newer), change)| {
-                let (num, den) = (all.0 - newer.0, all.1 - newer.1);
-                if den <= 0.0 || all.1 <= 0.0 {
-                    return f64::NAN;
-                }
-                let base = baseline.scale.of_value(all.0 / all.1) - change;
-                baseline.scale.of_value(num / den) - base
-            })
-            .collect();
-        let mut buffer = Vec::new();
-        contrast(changes.change(newer), released, &mut buffer) >= RESTLESS_SHARE * effective
-            && contrast(&older, released, &mut buffer) >= RESTLESS_SHARE * effective
     }
 
     /// Standard deviation of the group difference: from pseudo-releases, from

@@ -1,8 +1,6 @@
 //! The business counters stand still while requests are served: no statistics
 //! over noise is needed for nothing where much was certain.
 
-use std::time::Duration;
-
 use crate::domain::Group;
 use crate::judge::{Detector, Finding, Outcome, sentence};
 use crate::signal::{Observation, Shape, SignalClass, Step, Unit};
@@ -18,9 +16,6 @@ const LEFT_MAX: f64 = 0.02;
 /// Least of its own past rate that the reference group must show.
 const REFERENCE_MIN: f64 = 0.5;
 
-/// How long a machine must have served: people look before they buy.
-const SERVED_MIN: Duration = Duration::from_secs(60);
-
 /// Released machines serve requests as before and count none of what the
 /// business lives on.
 pub fn business_stopped(
@@ -30,7 +25,6 @@ pub fn business_stopped(
     to: Step,
 ) -> Option<Finding> {
     let oldest = observation.window.oldest_step().max(start - 400);
-    let browsing = (SERVED_MIN.as_secs_f64() / observation.window.step().as_secs_f64()).ceil() as Step;
     let mut best: Option<Finding> = None;
     for (id, def) in observation.window.catalogue().signals() {
         let counts = def.class == SignalClass::Business && def.shape == Shape::Rate && def.by_traffic;
@@ -47,7 +41,6 @@ pub fn business_stopped(
         for (index, member) in observation.groups.members.iter().enumerate() {
             let Some(cells) = observation.cells(id, def, member, None) else { continue };
             match member.group() {
-                Group::Release if to - ready[index] < browsing => {}
                 Group::Release => {
                     let own = cells.sum(ready[index], to);
                     if own.1 > 0.0 {
