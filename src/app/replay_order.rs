@@ -137,6 +137,10 @@ mod tests {
                 replayed.iter().map(|r| &r.folder).collect::<Vec<_>>(),
                 application.iter().collect::<Vec<_>>()
             );
+            // One after the other, they learn the same.
+            let one_by_one = replay_in_order(&application, 1, &settings, || ());
+            let learned_so: Vec<WarmUp> = one_by_one.into_iter().map(|r| r.unwrap().warm_up).collect();
+            assert_eq!(replayed.iter().map(|r| r.warm_up).collect::<Vec<_>>(), learned_so);
             let mut lessons = Vec::new();
             for release in &replayed {
                 // Each knew what those before it taught, however many were played at once.

@@ -18,5 +18,6 @@ pub use catalogue::{
 pub use division::{DivideBy, Divider, Labels, Part};
 pub use inventory::{Inventory, InventorySignal};
 pub use kind::{BadWhen, SignalClass, Unit};
+pub use names::ADDED_TO_SCRAPES;
 pub use observe::{Cells, Groups, Member, Observation};
 pub use window::{Contact, InstanceWindow, Step, Window};

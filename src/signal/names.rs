@@ -94,7 +94,8 @@ pub fn is_about_the_scrape(name: &str) -> bool {
     let done_last = has_word(name, &["last"])
         && has_word(name, &["time", "seconds", "success", "successful", "run", "reload", "updated", "error"]);
     let loaded = has_word(name, &["config"]) && has_word(name, &["reload", "hash", "version", "generation"]);
-    SCRAPE_SERIES.contains(&name)
+    ADDED_TO_SCRAPES.contains(&name)
+        || matches!(name, "up" | "ALERTS" | "ALERTS_FOR_STATE")
         || name.starts_with("promhttp_metric_handler_")
         || matches!(last_word.as_str(), "info" | "config")
         || has_word(name, &["timestamp", "buildinfo", "uptime"])
@@ -105,11 +106,8 @@ pub fn is_about_the_scrape(name: &str) -> bool {
         || name.ends_with("_time_seconds") && has_word(name, &["boot", "start"])
 }
 
-/// What a server adds to each scrape, and to its rules.
-const SCRAPE_SERIES: &[&str] = &[
-    "up",
-    "ALERTS",
-    "ALERTS_FOR_STATE",
+/// Metrics that a server adds to what a target exposes.
+pub const ADDED_TO_SCRAPES: [&str; 7] = [
     "scrape_duration_seconds",
     "scrape_samples_scraped",
     "scrape_samples_post_metric_relabeling",

@@ -10,6 +10,7 @@ use crate::domain::{
     InstanceId, MetricFamily, Sample, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, TARGET_INFO,
     Timestamp, target_info,
 };
+use crate::signal::ADDED_TO_SCRAPES;
 
 use super::InstanceRule;
 
@@ -90,17 +91,6 @@ pub(super) fn read(data: Data, mut warnings: Vec<String>, series_limit: usize) -
     Answer { series, warnings, lost }
 }
 
-/// Metrics that the server adds to what a target exposes.
-const ADDED: [&str; 7] = [
-    "scrape_duration_seconds",
-    "scrape_samples_scraped",
-    "scrape_samples_post_metric_relabeling",
-    "scrape_series_added",
-    "scrape_timeout_seconds",
-    "scrape_sample_limit",
-    "scrape_body_size_bytes",
-];
-
 type Labels = BTreeMap<String, String>;
 
 impl Answer {
@@ -146,7 +136,7 @@ impl Answer {
         for series in self.series {
             let Some(instance) = rule.instance(&series.labels) else { continue };
             let name = series.name().to_owned();
-            if ADDED.contains(&name.as_str()) || name.is_empty() {
+            if ADDED_TO_SCRAPES.contains(&name.as_str()) || name.is_empty() {
                 continue;
             }
             let is_up = name == "up";

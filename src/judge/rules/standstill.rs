@@ -51,21 +51,27 @@ pub fn standstill(observation: &Observation<'_>, ready: &[Step], start: Step, to
         .filter(|i| members[*i].group() == Group::Release && ready[*i] <= from)
         .filter(|i| !members[*i].weight_is_given || members[*i].weight >= SHARE_MIN)
         .collect();
-    let traffic_moves = |index: &usize| {
-        let instance = observation.instance(&members[*index]);
-        let column = observation.traffic.zip(instance).and_then(|(id, instance)| instance.column(id));
+    let counted = |index: usize, id: SignalId| {
+        let column = observation.instance(&members[index]).and_then(|instance| instance.column(id));
         column.is_some_and(|column| column.sum(from, to).0 > 0.0)
     };
+    let traffic_moves = |index: &usize| observation.traffic.is_some_and(|id| counted(*index, id));
     // Nearly always requests come in: nothing else need be asked.
     if asked.is_empty() || asked.iter().all(traffic_moves) {
         return None;
     }
-    let due: Vec<(SignalId, &SignalDef)> = window
-        .catalogue()
-        .signals()
-        .filter(|(_, def)| counts_work(def))
-        .filter(|(id, _)| is_due(observation, *id, start, from, to))
-        .collect();
+    let counters: Vec<(SignalId, &SignalDef)> =
+        window.catalogue().signals().filter(|(_, def)| counts_work(def)).collect();
+    // Where the main traffic is not known: whether history need be read at all.
+    let still_here = |(id, _): &&(SignalId, &SignalDef)| {
+        let mut elsewhere = (0..members.len()).filter(|i| members[*i].group() == Group::Reference);
+        asked.iter().any(|index| !counted(*index, *id)) && elsewhere.any(|index| counted(index, *id))
+    };
+    if counters.iter().filter(still_here).count() < COUNTERS_MIN {
+        return None;
+    }
+    let due: Vec<(SignalId, &SignalDef)> =
+        counters.into_iter().filter(|(id, _)| is_due(observation, *id, start, from, to)).collect();
     let names: BTreeSet<&str> = due.iter().map(|(_, def)| def.metric.as_str()).collect();
     if names.len() < COUNTERS_MIN {
         return None;
