@@ -207,6 +207,30 @@ fn one_error_in_fifty_on_the_released_machines_stops() {
 }
 
 #[test]
+fn a_finding_says_since_when_and_not_since_the_release() {
+    let onset = 300;
+    let verdicts = Story::usual(900).tell(|machine, second| {
+        let latency = if machine < 2 && second >= onset { 0.08 } else { 0.05 };
+        Some(service(machine, second, 0.001, 0.01, latency))
+    });
+    let last = verdicts.last().unwrap();
+    let mean = last.findings.iter().find(|f| f.signal.starts_with("mean of web_request_seconds")).unwrap();
+    assert_eq!(mean.outcome, Outcome::Failing);
+    let since = mean.since.unwrap();
+    assert!(since >= at(onset - 2 * INTERVAL) && since <= at(onset + 2 * INTERVAL), "{}", mean.because);
+}
+
+#[test]
+fn what_comes_and_goes_at_one_machine_is_not_believed_when_it_comes_after_the_release() {
+    // Both machines are slower for two minutes of every four, before and after.
+    let verdicts = Story::usual(900).tell(|machine, second| {
+        let slow = machine < 2 && second.rem_euclid(240) < 120;
+        Some(service(machine, second, 0.001, 0.01, if slow { 0.1 } else { 0.05 }))
+    });
+    assert_eq!(reasons(&verdicts), Vec::<&str>::new());
+}
+
+#[test]
 fn requests_that_are_refused_all_of_a_sudden_stop_and_a_few_more_do_not() {
     let refusing = |share: f64| {
         Story::usual(600).tell(move |machine, second| {

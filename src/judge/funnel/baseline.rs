@@ -45,7 +45,7 @@ pub struct Baseline {
     /// The scale of comparison.
     pub scale: Scale,
     /// The scale of the values, for restlessness.
-    inner: Scale,
+    pub(super) inner: Scale,
     /// The bound of a `Slow` signal.
     pub bound: Option<f64>,
     /// On the scale, each member's value in the base stretch; NaN if unknown.
@@ -103,13 +103,13 @@ impl Span {
 }
 
 /// One member's cells as dense prefix sums over a span.
-struct Dense {
+pub(super) struct Dense {
     num: Vec<f64>,
     den: Vec<f64>,
 }
 
 impl Dense {
-    fn new(cells: Option<Cells<'_>>, from: Step, to: Step, view: View, inner: Scale) -> Self {
+    pub(super) fn new(cells: Option<Cells<'_>>, from: Step, to: Step, view: View, inner: Scale) -> Self {
         let len = usize::try_from(to - from).unwrap_or(0);
         let mut read = vec![(0.0, 0.0); len];
         if let Some(cells) = cells {
@@ -145,7 +145,8 @@ impl Dense {
         (self.num[b] - self.num[a], self.den[b] - self.den[a])
     }
 
-    fn value(&self, scale: Scale, a: usize, b: usize) -> f64 {
+    /// The value of steps `a..b` on a scale; NaN without data.
+    pub(super) fn value(&self, scale: Scale, a: usize, b: usize) -> f64 {
         let (num, den) = self.sums(a, b);
         if den > 0.0 { scale.of_value(num / den) } else { f64::NAN }
     }

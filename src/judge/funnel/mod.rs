@@ -4,6 +4,7 @@
 mod baseline;
 mod counts;
 mod fading;
+mod onset;
 mod scale;
 mod shift;
 mod warming;
@@ -223,7 +224,7 @@ impl Funnel {
         }
     }
 
-    fn grade(&self, look: &Look<'_>, judged: &Judged, def: &SignalDef, shift: Shift) -> Graded {
+    fn grade(&self, look: &Look<'_>, judged: &Judged, def: &SignalDef, mut shift: Shift) -> Graded {
         let held_back = if shift.margin < 1.0 {
             Some("not yet sure, large or wide enough")
         } else if shift.fading {
@@ -237,6 +238,14 @@ impl Funnel {
         } else {
             self.class_holds_back(look, judged, def, &shift)
         };
+        let onset =
+            held_back.is_none().then(|| look.onset(judged.id, def, &judged.baseline, &shift)).flatten();
+        if let Some(onset) = onset {
+            shift.since = onset.since;
+        }
+        let held_back = held_back.or_else(|| {
+            onset.filter(|o| o.is_usual).map(|_| "it changed like that before the release as well")
+        });
         let grade = if held_back.is_none() { Grade::Failing } else { Grade::Suspect };
         Graded { shift, view: judged.baseline.view, bound: judged.baseline.bound, grade, held_back }
     }
