@@ -245,6 +245,7 @@ impl Judge {
     ) -> Vec<Finding> {
         let settings = &self.settings;
         let wanted = |rule: &str| settings.rule_trials.get(rule) != Some(&RuleTrial::Off);
+        let on_trial = |rule: &str| settings.rule_trials.get(rule) == Some(&RuleTrial::Trial);
         let mut findings = Vec::new();
         if wanted("instance_silent") {
             findings.extend(rules::instance_silent(observation, now, settings.silence));
@@ -273,13 +274,14 @@ impl Judge {
         if wanted("outside_alert") {
             findings.extend(rules::outside_alert(observation, alerts, now));
         }
-        if wanted("threshold") {
-            findings.extend(
-                settings.thresholds.iter().filter_map(|t| rules::threshold(observation, t, ready, to, now)),
-            );
-        }
         for finding in &mut findings {
-            finding.on_trial = settings.rule_trials.get(&finding.test) == Some(&RuleTrial::Trial);
+            finding.on_trial = on_trial(&finding.test);
+        }
+        // Limits go by names of their own, which may be those of other rules.
+        if wanted("threshold") {
+            let broken = |t| rules::threshold(observation, t, ready, to, now);
+            let limits = settings.thresholds.iter().filter_map(broken);
+            findings.extend(limits.map(|f| Finding { on_trial: on_trial("threshold"), ..f }));
         }
         findings
     }

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::domain::{Batch, InstanceId, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
+use crate::domain::{Alert, Batch, InstanceId, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
 use crate::judge::{Judge, JudgeSettings, Outcome, Verdict, WarmUp, WarmUpSeen};
 use crate::signal::exposition::{Dialect, Limits, Reader};
 use crate::signal::{Groups, SignalSettings, Window};
 
+mod rules;
 mod warming;
 
 /// Seconds between scrapes.
@@ -69,7 +70,16 @@ impl Story {
         warm_up: WarmUp,
         page: impl Fn(usize, i64) -> Option<Vec<Shown>>,
     ) -> (Vec<Verdict>, WarmUpSeen) {
-        let settings = JudgeSettings { warm_up, ..JudgeSettings::default() };
+        self.tell_with(JudgeSettings { warm_up, ..JudgeSettings::default() }, &[], page)
+    }
+
+    /// The same under other settings, while alerts from outside are known.
+    fn tell_with(
+        &self,
+        settings: JudgeSettings,
+        alerts: &[Alert],
+        page: impl Fn(usize, i64) -> Option<Vec<Shown>>,
+    ) -> (Vec<Verdict>, WarmUpSeen) {
         let mut seen = WarmUpSeen::default();
         let mut window = Window::new(
             Duration::from_secs(INTERVAL as u64),
@@ -125,7 +135,7 @@ impl Story {
             let to = window.step_at(now) + 1;
             let judge =
                 judge.get_or_insert_with(|| Judge::measure(settings.clone(), &window, &groups, at(0)));
-            verdicts.push(judge.look(&window, &groups, &[], now, to));
+            verdicts.push(judge.look(&window, &groups, alerts, now, to));
             if second + INTERVAL >= self.until {
                 seen = judge.warm_up_seen(&window, &groups, now, to);
             }
