@@ -101,6 +101,8 @@ pub struct Metrics {
     pub attempts: Family<WhatLabels, Counter>,
     /// Scrapes by how they ended.
     pub scrapes: Family<ScrapeLabels, Counter>,
+    /// Lines of pages that could not be read, and samples beyond limits.
+    pub lines_lost: Family<ApplicationLabels, Counter>,
     /// The newest verdict's probability of each watched release.
     pub probability: Family<ReleaseLabels, FloatGauge>,
     /// How long what could not be judged was not judged.
@@ -144,6 +146,7 @@ impl Default for Metrics {
             commands: Family::default(),
             attempts: Family::default(),
             scrapes: Family::default(),
+            lines_lost: Family::default(),
             probability: Family::default(),
             blind_seconds: Family::default(),
             recall: Family::default(),
@@ -177,6 +180,11 @@ impl Metrics {
             self.attempts.clone(),
         );
         r.register("scrapes", "Scrapes by how they ended", self.scrapes.clone());
+        r.register(
+            "lines_lost",
+            "Lines of pages that could not be read, and samples beyond limits",
+            self.lines_lost.clone(),
+        );
         r.register(
             "fault_probability",
             "Probability that a watched release is faulty, by the newest verdict",

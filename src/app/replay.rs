@@ -118,6 +118,10 @@ pub fn run(args: &Args) -> ExitCode {
         settings.judge.model = model.clone();
     }
     let (results, mut failed) = replay_all(&args.paths, &settings, true);
+    if results.is_empty() {
+        eprintln!("there are no recordings; a recording is a folder with release.json and samples.parquet");
+        failed = true;
+    }
     if let Some(file) = &args.report {
         let names: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
         if let Err(error) = super::replay_report::write(file, names.join(", "), &results, &settings) {

@@ -61,6 +61,17 @@ pub enum ScrapeOutcome {
     Failed(ScrapeFailure),
 }
 
+impl ScrapeOutcome {
+    /// What was wrong with the scrape, for people.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Complete => None,
+            Self::Incomplete { lost, first } => Some(format!("{lost} lines lost, the first: {first}")),
+            Self::Failed(failure) => Some(failure.to_string()),
+        }
+    }
+}
+
 /// Why a scrape gave nothing. `Unreachable`, `Refused` and `Timeout` are
 /// silence of the instance; the rest says that our view is at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]

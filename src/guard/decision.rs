@@ -35,7 +35,7 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// It judges and records; nobody is told.
+    /// It judges and records; nobody is told what it makes of it.
     Observe,
     /// It tells people what it would do.
     #[default]

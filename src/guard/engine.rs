@@ -260,6 +260,20 @@ impl Engine {
         true
     }
 
+    /// The clock was set back to `now`. Samples from after it would hide all
+    /// that come: what was seen is forgotten, and what lies before may come
+    /// again by `refill`.
+    pub fn set_back(&mut self, now: Timestamp) {
+        let settings = &self.settings;
+        self.window = Window::new(settings.interval, settings.history, settings.signals.clone());
+        self.roster = Roster::new(self.roster.divides_by().clone());
+        if let Some(episode) = &mut self.episode {
+            episode.state.set_back(now);
+            episode.judge = None;
+            episode.looked_to = Step::MIN;
+        }
+    }
+
     /// Takes changed settings. The samples stay, unless the interval or what
     /// settings say of signals changed.
     pub fn reconfigure(&mut self, settings: EngineSettings) {

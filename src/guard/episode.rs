@@ -136,6 +136,14 @@ impl EpisodeSnapshot {
         !due.is_empty()
     }
 
+    /// The clock was set back to `now`: nothing has happened after it.
+    pub fn set_back(&mut self, now: Timestamp) {
+        self.judged_at = self.judged_at.min(now);
+        for moment in [&mut self.paused_at, &mut self.finished_at, &mut self.cool_until] {
+            *moment = moment.map(|at| at.min(now));
+        }
+    }
+
     /// Adds a batch that was not in the order, or begins one that was.
     ///
     /// # Errors

@@ -20,7 +20,8 @@ pub struct Policy {
     pub confirm_checks: u32,
     /// See `confirm_checks`.
     pub checks: u32,
-    /// After an operator's resume, how long nothing is stopped again.
+    /// After an operator handed back, or a command failed, how long nothing is
+    /// stopped again.
     pub cool_down: Duration,
     /// How long a finished release is watched on.
     pub watch_after_finish: Duration,

@@ -5,6 +5,8 @@ use crate::judge::Outcome;
 
 use super::engine::{Engine, EngineSettings, Input};
 
+mod episode;
+
 const MACHINES: [&str; 4] = ["a", "b", "c", "d"];
 
 fn at(seconds: i64) -> Timestamp {
@@ -36,6 +38,32 @@ fn look(engine: &mut Engine, seconds: i64, answers: bool) {
 
 fn passing(engine: &Engine) -> u32 {
     engine.snapshot().unwrap().passing_looks
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_end_the_watch() {
+    let mut engine = Engine::new(EngineSettings::default());
+    (-1_200..0).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
+    let order: ReleaseOrder = serde_json::from_str(
+        r#"{"format": 1, "id": "r", "application": "shop", "started_at": "2026-03-01T00:10:00Z",
+            "batches": [{"started_at": "2026-03-01T00:10:00Z", "instances": ["a"]}],
+            "reference": ["b", "c", "d"]}"#,
+    )
+    .unwrap();
+    engine.handle(at(0), Input::Begin(Box::new(order))).unwrap();
+    (0..200).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
+    // For a while the machine believed that it was an hour later.
+    (3_800..3_900).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
+    let ahead = engine.verdict().unwrap().at;
+    engine.set_back(at(250));
+    for seconds in (-1_200..200).step_by(10) {
+        MACHINES.iter().for_each(|machine| engine.refill(&scrape(machine, seconds, true)));
+    }
+    (250..300).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
+    let verdict = engine.verdict().unwrap();
+    assert!(verdict.at < ahead && verdict.at >= at(250), "it looks again: {verdict:?}");
+    assert_eq!(verdict.outcome, Outcome::Healthy, "and knows what was before: {verdict:?}");
+    assert!(engine.snapshot().unwrap().judged_at <= at(300));
 }
 
 #[test]

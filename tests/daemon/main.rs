@@ -211,6 +211,25 @@ async fn a_target_that_hangs_is_seen_and_delays_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_cannot_be_read_is_counted_shown_and_no_health() {
+    let world = World::new();
+    let guardian = Guardian::start(&world).await;
+    guardian.has_history(6.0).await;
+    world.targets[5].mangle();
+    let lost = "release_guardian_lines_lost_total{application=\"shop\"}";
+    until("lost lines are counted", async || guardian.metric(lost).await.filter(|n| *n >= 2.0)).await;
+    let told = until("it is told which", async || {
+        let states = guardian.get("/api/v1/applications").await?;
+        let troubles = states[0]["troubles"].to_string();
+        (troubles.contains("1 lines lost") && states[0]["instances_up"] == 5).then_some(troubles)
+    })
+    .await;
+    assert!(told.contains(&world.targets[5].name()) && told.contains("half_a_line"), "{told}");
+    let page = guardian.client.get(&guardian.base).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("half_a_line") && page.contains("5 of 6 instances answer"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_application_that_nobody_configured_is_integrated_or_told_what_is_missing() {
     let world = World::new();
     let text = std::fs::read_to_string(world.settings()).unwrap();

@@ -80,6 +80,7 @@ struct State {
     bad_ratio: f64,
     hangs: bool,
     tells_more: bool,
+    mangled: bool,
 }
 
 const REQUESTS_PER_SECOND: f64 = 200.0;
@@ -94,6 +95,7 @@ impl Target {
             bad_ratio: 0.001,
             hangs: false,
             tells_more: false,
+            mangled: false,
         };
         let state = Arc::new(Mutex::new(state));
         let shown = state.clone();
@@ -108,7 +110,10 @@ impl Target {
             state.bad += requests * state.bad_ratio;
             state.good += requests * (1.0 - state.bad_ratio);
             let (good, bad) = (state.good.floor(), state.bad.floor());
-            let more = if state.tells_more { more(good, bad) } else { String::new() };
+            let mut more = if state.tells_more { more(good, bad) } else { String::new() };
+            if state.mangled {
+                more.push_str("half_a_line{code=\"2\n");
+            }
             Some((
                 200,
                 format!(
@@ -135,6 +140,12 @@ impl Target {
     #[allow(dead_code, reason = "the tests of messages share this file")]
     pub fn tell_more(&self) {
         self.state.lock().unwrap().tells_more = true;
+    }
+
+    /// From now on a line of its page cannot be read.
+    #[allow(dead_code, reason = "the tests of messages share this file")]
+    pub fn mangle(&self) {
+        self.state.lock().unwrap().mangled = true;
     }
 
     pub fn hang(&self) {

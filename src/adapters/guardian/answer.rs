@@ -307,7 +307,7 @@ pub struct ApplicationState {
     pub warm_up: WarmUp,
     /// The release that is being watched.
     pub watching: Option<ReleaseId>,
-    /// What is wrong with its sources or its release system, in sentences.
+    /// What is wrong with its sources, its instances or its release system, in sentences.
     pub troubles: Vec<String>,
 }
 

@@ -54,10 +54,12 @@ impl Breaker {
     /// # Errors
     /// The moment before which it is no use to ask again.
     pub fn admit(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+        // What lies further away is from before the clock was set back.
+        let is_ahead = |until: Timestamp| now < until && until.since(now) <= OPEN;
         match self.state {
             BreakerState::Closed => Ok(()),
-            BreakerState::Open { until } if now < until => Err(until),
-            BreakerState::Trying { since } if now < since + OPEN => Err(since + OPEN),
+            BreakerState::Open { until } if is_ahead(until) => Err(until),
+            BreakerState::Trying { since } if is_ahead(since + OPEN) => Err(since + OPEN),
             BreakerState::Open { .. } | BreakerState::Trying { .. } => {
                 self.state = BreakerState::Trying { since: now };
                 Ok(())

@@ -371,7 +371,7 @@ impl Buckets {
         let (at, level) = self.levels.get(name).copied().unwrap_or((now, at_once));
         let level = (level + now.since(at).as_secs_f64() * per_second).min(at_once);
         let enough = level >= 1.0;
-        self.levels.insert(name.to_owned(), (now.max(at), if enough { level - 1.0 } else { level }));
+        self.levels.insert(name.to_owned(), (now, if enough { level - 1.0 } else { level }));
         enough
     }
 }
@@ -391,6 +391,7 @@ mod tests {
         assert!(!buckets.spend("a", at(1000), 1.0, 3.0));
         // A clock that is set back gives nothing and takes nothing.
         assert!(!buckets.spend("a", at(500), 1.0, 3.0));
+        assert!(buckets.spend("a", at(1500), 1.0, 3.0), "and does not lock anybody out");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use crate::adapters::guardian::{AuditLine, Caller, EvidenceSeries, GuardianError};
 use crate::adapters::release_system::{CommandOrder, ReleaseSystem};
 use crate::adapters::store::{KeptAnswer, Step, StoreError, StoredRelease};
-use crate::domain::{ApplicationName, CommandId, InstanceId, ReleaseKey, ReleaseOrder, Scrape};
+use crate::domain::{ApplicationName, CommandId, InstanceId, ReleaseKey, ReleaseOrder, Scrape, Timestamp};
 use crate::guard::EpisodeSnapshot;
 use crate::guard::engine::{Effect, Engine, EngineSettings, Input, Phase, Refusal};
 use crate::guard::{Command, Decision, Settlement};
@@ -36,6 +36,8 @@ pub(super) const CALLS_MAX: usize = 256;
 pub(super) const SCRAPES_MAX: usize = 4_096;
 /// How often time passes for an engine.
 const TICK: Duration = Duration::from_secs(1);
+/// A clock that is set back by more than this is followed; less passes by itself.
+const SET_BACK: Duration = Duration::from_secs(10);
 /// How often charts are brought up to date while nothing is decided.
 const CHARTS_EVERY: Duration = Duration::from_secs(60);
 
@@ -96,6 +98,8 @@ pub(super) struct View {
     pub(super) facts: Option<GateFacts>,
     pub(super) instances: Vec<InstanceId>,
     pub(super) instances_up: u32,
+    /// What is wrong with its instances.
+    pub(super) troubles: Vec<String>,
     pub(super) inventory: Arc<Inventory>,
 }
 
@@ -122,6 +126,8 @@ pub(super) struct Actor {
     pub(super) keeper: Keeper,
     pub(super) charts: record::Charts,
     charts_at: Instant,
+    /// The newest time that the engine was given.
+    newest: Timestamp,
     view: watch::Sender<View>,
     shown: Shown,
     pub(super) calls: mpsc::Sender<Call>,
@@ -132,6 +138,7 @@ pub(super) struct Actor {
 struct Shown {
     instances: usize,
     instances_up: u32,
+    troubles: Vec<String>,
     signals: usize,
     inventory: Arc<Inventory>,
 }
@@ -171,6 +178,7 @@ impl Actor {
             release: None,
             charts: record::Charts::default(),
             charts_at: Instant::now(),
+            newest: Timestamp::from_millis(0),
             view,
             shown: Shown::default(),
             calls,
@@ -236,7 +244,8 @@ impl Actor {
         let (instances, instances_up) = self.keeper.instances();
         let signals = self.engine.window().catalogue().signals().count();
         let shown = (self.shown.instances, self.shown.instances_up, self.shown.signals);
-        if shown != (instances.len(), instances_up, signals) {
+        if shown != (instances.len(), instances_up, signals) || self.shown.troubles != self.keeper.troubles()
+        {
             self.show();
         }
     }
@@ -336,6 +345,17 @@ impl Actor {
         Ok(self.refill().await?)
     }
 
+    /// The clock of this machine was set back: what has been seen since then
+    /// is not before what comes now.
+    async fn set_back(&mut self, now: Timestamp) -> Result<(), GuardianError> {
+        let seconds = self.newest.since(now).as_secs();
+        tracing::warn!(application = %self.spec.name, "the clock was set back by {seconds} s; what was seen in them is judged no more");
+        self.keeper.flush().await;
+        self.engine.set_back(now);
+        self.newest = now;
+        Ok(self.refill().await?)
+    }
+
     /// What the application's earlier good releases taught of its warm-up is
     /// for the release that begins.
     async fn learn_warm_up(&mut self, key: &ReleaseKey) -> Result<(), GuardianError> {
@@ -380,6 +400,10 @@ impl Actor {
     async fn apply(&mut self, input: Input, extra: Extra) -> Result<Done, GuardianError> {
         let begun = Instant::now();
         let now = self.means.shared.now();
+        if self.newest.since(now) > SET_BACK {
+            self.set_back(now).await?;
+        }
+        self.newest = now;
         let before = self.engine.snapshot().cloned();
         let end = ending(&input);
         let effects = self.engine.handle(now, input).map_err(refusal)?;
@@ -565,9 +589,15 @@ impl Actor {
             self.shown.inventory = Arc::new(Inventory::of(catalogue));
         }
         let inventory = self.shown.inventory.clone();
-        self.shown =
-            Shown { instances: instances.len(), instances_up, signals, inventory: inventory.clone() };
-        self.view.send_replace(View { release, facts, instances, instances_up, inventory });
+        let troubles = self.keeper.troubles();
+        self.shown = Shown {
+            instances: instances.len(),
+            instances_up,
+            troubles: troubles.clone(),
+            signals,
+            inventory: inventory.clone(),
+        };
+        self.view.send_replace(View { release, facts, instances, instances_up, troubles, inventory });
     }
 }
 

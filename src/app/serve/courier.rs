@@ -137,10 +137,14 @@ impl Couriers {
             return Settlement::Refused { reason };
         }
         let interval = system.read_back_interval(kind);
-        let mut delivery = Delivery::new(self.shared.now(), order.command.deadline, interval);
+        // Waits are of this delivery's own time: a clock that is set meanwhile
+        // neither ends nor stretches them.
+        let (begun_at, begun) = (self.shared.now(), Instant::now());
+        let own_time = || begun_at + begun.elapsed();
+        let mut delivery = Delivery::new(begun_at, order.command.deadline, interval);
         let mut halt = self.halt.clone();
         loop {
-            let now = self.shared.now();
+            let now = own_time();
             match delivery.next(now) {
                 Next::Settle(settlement) => return settlement,
                 Next::Wait(until) => {
@@ -157,17 +161,17 @@ impl Couriers {
                 Next::Attempt => match self.admit(system.target()) {
                     Err(until) => delivery.spared_until(until),
                     Ok(()) => {
-                        let attempt = system.attempt(order, now).await;
+                        let attempt = system.attempt(order, self.shared.now()).await;
                         if let (Attempt::Taken { .. }, Some(caused_at)) = (&attempt, caused_at) {
                             let seconds = caused_at.elapsed().as_secs_f64();
                             self.shared.metrics.reaction_seconds.observe(seconds);
                         }
                         self.after_attempt(order, system.target(), &attempt).await;
-                        delivery.attempted(self.shared.now(), attempt, rand::random());
+                        delivery.attempted(own_time(), attempt, rand::random());
                     }
                 },
                 Next::ReadBack => {
-                    let read = system.read_back(order, now).await;
+                    let read = system.read_back(order, self.shared.now()).await;
                     match &read {
                         ReadBack::Done => self.note(order, "read back: done").await,
                         ReadBack::NotYet { state } => {
@@ -177,7 +181,7 @@ impl Couriers {
                             self.note(order, &format!("could not be read back: {reason}")).await;
                         }
                     }
-                    delivery.read(self.shared.now(), read);
+                    delivery.read(own_time(), read);
                 }
             }
         }

@@ -327,6 +327,7 @@ impl Daemon {
                 watching: view.release.as_ref().map(|r| r.order.id.clone()),
                 troubles: troubles
                     .chain(targets.values().flat_map(|found| found.problems.iter().cloned()))
+                    .chain(view.troubles)
                     .chain(super::model::trouble(&running.spec.engine.judge.model))
                     .collect(),
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::adapters::telemetry::{ScrapeLabels, WhatLabels};
+use crate::adapters::telemetry::{ApplicationLabels, ScrapeLabels, WhatLabels};
 use crate::domain::{ApplicationName, InstanceId, Scrape, ScrapeOutcome, Timestamp};
 use crate::guard::EpisodeSnapshot;
 
@@ -20,6 +20,8 @@ const FLUSH_SAMPLES: usize = 400_000;
 /// Samples in memory while the store fails; older ones are shed.
 const SAMPLES_MAX: usize = 2_000_000;
 const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// Instances whose trouble is told; of more, how many there are.
+const TROUBLES_MAX: usize = 10;
 
 pub(super) struct Keeper {
     application: ApplicationName,
@@ -28,7 +30,13 @@ pub(super) struct Keeper {
     pending_samples: usize,
     flushed_at: Instant,
     forgot_at: Instant,
-    seen: BTreeMap<InstanceId, (Timestamp, bool)>,
+    seen: BTreeMap<InstanceId, Seen>,
+}
+
+/// The newest scrape of an instance.
+struct Seen {
+    at: Timestamp,
+    trouble: Option<String>,
 }
 
 impl Keeper {
@@ -47,8 +55,20 @@ impl Keeper {
 
     /// Instances that were scraped lately, and how many of them answered.
     pub(super) fn instances(&self) -> (Vec<InstanceId>, u32) {
-        let up = self.seen.values().filter(|(_, up)| *up).count();
+        let up = self.seen.values().filter(|seen| seen.trouble.is_none()).count();
         (self.seen.keys().cloned().collect(), up as u32)
+    }
+
+    /// What was wrong with the newest scrapes, instance by instance.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        let told =
+            |(instance, seen): (&InstanceId, &Seen)| Some(format!("{instance}: {}", seen.trouble.as_ref()?));
+        let mut troubles: Vec<String> = self.seen.iter().filter_map(told).take(TROUBLES_MAX).collect();
+        let all = self.seen.values().filter(|seen| seen.trouble.is_some()).count();
+        if all > troubles.len() {
+            troubles.push(format!("{} more instances give nothing, or not all", all - troubles.len()));
+        }
+        troubles
     }
 
     pub(super) fn take(&mut self, scrape: Scrape) {
@@ -59,8 +79,12 @@ impl Keeper {
         };
         let labels = ScrapeLabels { application: self.application.to_string(), outcome };
         self.shared.metrics.scrapes.get_or_create(&labels).inc();
-        let up = matches!(scrape.outcome, ScrapeOutcome::Complete);
-        self.seen.insert(scrape.instance.clone(), (scrape.at, up));
+        if let ScrapeOutcome::Incomplete { lost, .. } = &scrape.outcome {
+            let labels = ApplicationLabels { application: self.application.to_string() };
+            self.shared.metrics.lines_lost.get_or_create(&labels).inc_by(u64::from(*lost));
+        }
+        let seen = Seen { at: scrape.at, trouble: scrape.outcome.trouble() };
+        self.seen.insert(scrape.instance.clone(), seen);
         self.pending_samples += scrape.samples.len() + 1;
         self.pending.push(scrape);
         if self.pending_samples > SAMPLES_MAX {
@@ -82,7 +106,7 @@ impl Keeper {
             self.forgot_at = Instant::now();
             let from = watched.map_or_else(|| self.shared.now(), |state| state.order.started_at);
             let before = from - self.shared.before() - FORGET_EVERY;
-            self.seen.retain(|_, (at, _)| *at >= self.shared.now() - FORGET_EVERY);
+            self.seen.retain(|_, seen| seen.at >= self.shared.now() - FORGET_EVERY);
             let work = self.shared.store.forget_samples(&self.application, before);
             // Logged and counted; what is too old now is so the next time.
             let _ = self.shared.stored("forget_samples", work).await;
