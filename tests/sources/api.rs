@@ -8,11 +8,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use release_guardian::adapters::prometheus::{ApiError, Client};
-use release_guardian::config::{HttpClient, PrometheusSource};
+use release_guardian::config::{Auth, HttpClient, PrometheusSource, Secret, Tenant};
 use release_guardian::domain::Timestamp;
 use serde_json::json;
 
@@ -24,13 +24,14 @@ struct Asked {
     start: f64,
     end: f64,
     step: f64,
+    headers: HeaderMap,
 }
 
 /// What was asked, in order.
 type Seen = Arc<Mutex<Vec<Asked>>>;
 
 impl Asked {
-    fn read(body: &[u8]) -> Self {
+    fn read(body: &[u8], headers: HeaderMap) -> Self {
         let form: BTreeMap<String, String> = url::form_urlencoded::parse(body).into_owned().collect();
         let number = |name: &str| form[name].parse().unwrap();
         Self {
@@ -38,12 +39,13 @@ impl Asked {
             start: number("start"),
             end: number("end"),
             step: number("step"),
+            headers,
         }
     }
 }
 
-async fn range(State(seen): State<Seen>, body: Bytes) -> Response {
-    let asked = Asked::read(&body);
+async fn range(State(seen): State<Seen>, headers: HeaderMap, body: Bytes) -> Response {
+    let asked = Asked::read(&body, headers);
     let tries = {
         let mut seen = seen.lock().unwrap();
         seen.push(asked.clone());
@@ -72,14 +74,18 @@ async fn range(State(seen): State<Seen>, body: Bytes) -> Response {
 }
 
 async fn start() -> (Client, Seen) {
+    start_for(HttpClient::default(), None).await
+}
+
+async fn start_for(client: HttpClient, tenant: Option<Tenant>) -> (Client, Seen) {
     install_tls();
     let seen = Seen::default();
     let router = Router::new().route("/api/v1/query_range", post(range)).with_state(seen.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let source = PrometheusSource {
         url: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
-        client: HttpClient::default(),
-        tenant: None,
+        client,
+        tenant,
         step: Duration::from_secs(1),
         timeout: Duration::from_secs(120),
         instance_label: "instance".to_owned(),
@@ -117,4 +123,29 @@ async fn a_busy_server_is_asked_again_and_one_that_cannot_is_not() {
     assert!(why.contains("many-to-many"), "{why}");
     assert_eq!(seen.lock().unwrap().len(), 4, "422 is final");
     assert!(client.query_range("nothing", at(0), at(1), second).await.unwrap().series.is_empty());
+}
+
+#[tokio::test]
+async fn every_question_says_who_asks_and_for_which_tenant() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "open sesame\n").unwrap();
+    let password = Secret::File(file);
+    let auth = Auth::Basic { user: "guardian".to_owned(), password: password.clone() };
+    let tenant = Tenant { header: "X-Scope-OrgID".to_owned(), value: "shop".to_owned() };
+    let asked = async |auth: Auth, tenant: Option<Tenant>| {
+        let (client, seen) = start_for(HttpClient { auth, ..HttpClient::default() }, tenant).await;
+        client.query_range("x", at(0), at(25_000), Duration::from_secs(1)).await.unwrap();
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), 3, "each piece is a question");
+        let told = |name: &str, asked: &Asked| {
+            asked.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+        };
+        let all: Vec<_> = seen.iter().map(|a| (told("authorization", a), told("x-scope-orgid", a))).collect();
+        assert!(all.iter().all(|said| *said == all[0]), "{all:?}");
+        all[0].clone()
+    };
+    let basic = "Basic Z3VhcmRpYW46b3BlbiBzZXNhbWU=".to_owned();
+    assert_eq!(asked(auth, Some(tenant)).await, (basic, "shop".to_owned()));
+    assert_eq!(asked(Auth::Bearer(password), None).await, ("Bearer open sesame".to_owned(), String::new()));
 }
