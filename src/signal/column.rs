@@ -51,17 +51,24 @@ impl Block {
         }
     }
 
-    fn each(&self, from: usize, to: usize, mut put: impl FnMut(usize, f64)) {
+    /// Hands each place of `out` to `with`, with the values from `from` on.
+    fn combine(&self, from: usize, out: &mut [f64], with: impl Fn(&mut f64, f64)) {
         match self {
-            Self::Same(value) => (from..to).for_each(|at| put(at, f64::from(*value))),
-            Self::Bytes(values) => (from..to).for_each(|at| put(at, f64::from(values[at]))),
-            Self::Shorts(values) => (from..to).for_each(|at| put(at, f64::from(values[at]))),
-            Self::Floats(values) => (from..to).for_each(|at| put(at, f64::from(values[at]))),
+            Self::Same(value) => out.iter_mut().for_each(|out| with(out, f64::from(*value))),
+            Self::Bytes(values) => combine(&values[from..], out, with),
+            Self::Shorts(values) => combine(&values[from..], out, with),
+            Self::Floats(values) => combine(&values[from..], out, with),
         }
     }
 
     fn is_zero(&self) -> bool {
         matches!(self, Self::Same(value) if *value == 0.0)
+    }
+}
+
+fn combine<T: Copy + Into<f64>>(values: &[T], out: &mut [f64], with: impl Fn(&mut f64, f64)) {
+    for (out, value) in out.iter_mut().zip(values) {
+        with(out, (*value).into());
     }
 }
 
@@ -150,43 +157,56 @@ impl Column {
         self.packed.len() * BLOCK + self.num.len()
     }
 
-    /// Calls `put` with each kept step of `from..to`, counted from `from`, and
-    /// its numerator, or its denominator.
-    pub(super) fn each(&self, numerators: bool, from: Step, to: Step, mut put: impl FnMut(usize, f64)) {
-        let place = |step: Step| usize::try_from((step - self.first).max(0)).unwrap_or(usize::MAX);
-        let len = self.kept();
-        let (mut at, to) = (place(from).min(len), place(to).min(len));
-        let before = self.first - from;
+    /// Hands the places of `out`, which are the steps from `from` on, to
+    /// `with`, each with its numerator, or its denominator, as far as kept.
+    pub(super) fn combine(
+        &self,
+        numerators: bool,
+        from: Step,
+        out: &mut [f64],
+        with: impl Fn(&mut f64, f64),
+    ) {
+        let skipped = usize::try_from((self.first - from).max(0)).unwrap_or(usize::MAX).min(out.len());
+        let mut out = &mut out[skipped..];
+        let mut at = usize::try_from((from - self.first).max(0)).unwrap_or(usize::MAX);
         let open = self.packed.len() * BLOCK;
-        while at < to.min(open) {
-            let block = at / BLOCK;
-            let begin = block * BLOCK;
-            let end = to.min(begin + BLOCK);
-            let (num, den) = &self.packed[block];
+        while at < open && !out.is_empty() {
+            let (num, den) = &self.packed[at / BLOCK];
             let row = if numerators { num } else { den };
-            row.each(at - begin, end - begin, |i, v| put(((begin + i) as Step + before) as usize, v));
-            at = end;
+            let (now, later) = out.split_at_mut(out.len().min(BLOCK - at % BLOCK));
+            row.combine(at % BLOCK, now, &with);
+            at += now.len();
+            out = later;
         }
-        if at < to {
-            let row = if numerators { &self.num } else { &self.den };
-            for (index, value) in row[at - open..to - open].iter().enumerate() {
-                put(((at + index) as Step + before) as usize, f64::from(*value));
-            }
+        let row = if numerators { &self.num } else { &self.den };
+        combine(row.get(at.saturating_sub(open)..).unwrap_or_default(), out, with);
+    }
+
+    /// Calls `put` with each kept numerator of `from..to`, or each denominator.
+    fn each(&self, numerators: bool, from: Step, to: Step, mut put: impl FnMut(f64)) {
+        let mut part = [0.0; BLOCK];
+        let end = to.min(self.first + self.kept() as Step);
+        let mut at = from.max(self.first);
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(BLOCK).min(BLOCK);
+            self.combine(numerators, at, &mut part[..len], |out, value| *out = value);
+            part[..len].iter().for_each(|value| put(*value));
+            at += len as Step;
         }
     }
 
     /// The sums of numerator and denominator over steps `from..to`.
     pub fn sum(&self, from: Step, to: Step) -> (f64, f64) {
         let (mut num, mut den) = (0.0, 0.0);
-        self.each(true, from, to, |_, value| num += value);
-        self.each(false, from, to, |_, value| den += value);
+        self.each(true, from, to, |value| num += value);
+        self.each(false, from, to, |value| den += value);
         (num, den)
     }
 
     /// Whether a step of `from..to` has a denominator.
     pub fn has_value(&self, from: Step, to: Step) -> bool {
         let mut found = false;
-        self.each(false, from, to, |_, value| found |= value > 0.0);
+        self.each(false, from, to, |value| found |= value > 0.0);
         found
     }
 

@@ -19,5 +19,5 @@ pub use division::{DivideBy, Divider, Labels, Part};
 pub use inventory::{Inventory, InventorySignal};
 pub use kind::{BadWhen, SignalClass, Unit};
 pub use names::ADDED_TO_SCRAPES;
-pub use observe::{Cells, Groups, Member, Observation};
+pub use observe::{Cells, Groups, Member, Observation, Rows};
 pub use window::{Contact, InstanceWindow, Step, Window};

@@ -82,6 +82,15 @@ pub struct Observation<'a> {
     instances: Vec<Option<&'a InstanceWindow>>,
 }
 
+/// Numerators and denominators of consecutive steps, each in a row of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Numerators.
+    pub num: Vec<f64>,
+    /// Denominators; 0 where there is no value.
+    pub den: Vec<f64>,
+}
+
 /// The cells of one signal of one instance.
 #[derive(Clone, Copy)]
 pub struct Cells<'a> {
@@ -105,24 +114,29 @@ impl Cells<'_> {
 
     /// Numerators and denominators of steps `from..to` into `out`, as
     /// [`Cells::at`] gives them.
-    pub fn read(&self, from: Step, to: Step, out: &mut Vec<(f64, f64)>) {
-        out.clear();
-        out.resize(usize::try_from(to - from).unwrap_or(0), (0.0, 0.0));
-        self.read_zeroed(from, to, out);
+    pub fn read(&self, from: Step, to: Step, out: &mut Rows) {
+        let len = usize::try_from(to - from).unwrap_or(0);
+        for row in [&mut out.num, &mut out.den] {
+            row.clear();
+            row.resize(len, 0.0);
+        }
+        self.read_zeroed(from, &mut out.num, &mut out.den);
     }
 
-    fn read_zeroed(&self, from: Step, to: Step, out: &mut [(f64, f64)]) {
-        if let Some(den) = self.den {
-            den.each(self.den_from_num, from, to, |at, value| out[at].1 = value);
+    fn read_zeroed(&self, from: Step, num: &mut [f64], den: &mut [f64]) {
+        if let Some(column) = self.den {
+            column.combine(self.den_from_num, from, den, |out, value| *out = value);
         }
-        if let Some(num) = self.num {
-            num.each(!self.num_from_den, from, to, |at, value| out[at].0 = value);
+        if let Some(column) = self.num {
+            column.combine(!self.num_from_den, from, num, |out, value| *out = value);
         }
-        if let Some(minus) = self.minus {
-            minus.each(true, from, to, |at, value| out[at].0 -= value);
+        if let Some(column) = self.minus {
+            column.combine(true, from, num, |out, value| *out -= value);
         }
-        for cell in out.iter_mut().filter(|(_, den)| *den <= 0.0) {
-            *cell = (0.0, 0.0);
+        for (num, den) in num.iter_mut().zip(den) {
+            if *den <= 0.0 {
+                (*num, *den) = (0.0, 0.0);
+            }
         }
     }
 
@@ -132,14 +146,14 @@ impl Cells<'_> {
         let mut total = (0.0, 0.0);
         let mut at = from;
         while at < to {
-            let end = to.min(at + PART as Step);
-            let mut part = [(0.0, 0.0); PART];
-            self.read_zeroed(at, end, &mut part[..(end - at) as usize]);
-            for (num, den) in &part[..(end - at) as usize] {
+            let len = usize::try_from(to - at).unwrap_or(PART).min(PART);
+            let (mut num, mut den) = ([0.0; PART], [0.0; PART]);
+            self.read_zeroed(at, &mut num[..len], &mut den[..len]);
+            for (num, den) in num[..len].iter().zip(&den[..len]) {
                 total.0 += num;
                 total.1 += den;
             }
-            at = end;
+            at += len as Step;
         }
         total
     }

@@ -3,7 +3,7 @@
 //! windows of the same length, so that minutes need not be independent.
 
 use crate::domain::Group;
-use crate::signal::{Cells, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
+use crate::signal::{Cells, Observation, Rows, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
 use super::scale::Scale;
 use super::shift::is_counted;
@@ -50,6 +50,8 @@ pub struct Baseline {
     pub bound: Option<f64>,
     /// On the scale, each member's value in the base stretch; NaN if unknown.
     pub base: Vec<f64>,
+    /// The reference members' typical value in it; NaN if unknown.
+    pub usual: f64,
     /// Each member's numerator and denominator over the whole history.
     pub totals: Vec<(f64, f64)>,
     /// Numerator and denominator in the base stretch.
@@ -111,16 +113,16 @@ pub(super) struct Dense {
 impl Dense {
     pub(super) fn new(cells: Option<Cells<'_>>, from: Step, to: Step, view: View, inner: Scale) -> Self {
         let len = usize::try_from(to - from).unwrap_or(0);
-        let mut read = vec![(0.0, 0.0); len];
+        let mut rows = Rows { num: vec![0.0; len], den: vec![0.0; len] };
         if let Some(cells) = cells {
-            cells.read(from, to, &mut read);
+            cells.read(from, to, &mut rows);
         }
         let mut out = Self { num: Vec::with_capacity(len + 1), den: Vec::with_capacity(len + 1) };
         out.num.push(0.0);
         out.den.push(0.0);
         let (mut num, mut den) = (0.0, 0.0);
         let mut last = None;
-        for (n, d) in read {
+        for (n, d) in rows.num.into_iter().zip(rows.den) {
             match view {
                 View::Level => {
                     num += n;
@@ -265,6 +267,10 @@ impl Baseline {
             spread: match base.iter().filter(|b| b.is_finite()).count() {
                 0..3 => f64::max(SPREAD_UNKNOWN, if spread.is_finite() { spread } else { 0.0 }),
                 _ => spread,
+            },
+            usual: {
+                let reference = base.iter().zip(&released).filter(|(_, released)| !**released);
+                median(&mut reference.map(|(base, _)| *base).collect())
             },
             base,
             constant,
@@ -435,47 +441,53 @@ impl Baseline {
         }
     }
 
-    /// The sums of each window that ends before `to`, for one member: calls
-    /// `each(window index, numerator, denominator, steps with a value)`. `read`
-    /// is only a buffer.
+    /// What a member is compared with, on the scale: who has no past of its own
+    /// is compared with the reference group's.
+    pub fn base_of(&self, member: usize) -> f64 {
+        self.base.get(member).copied().filter(|base| base.is_finite()).unwrap_or(self.usual)
+    }
+
+    /// The sums of each of the `windows`, which grow, that ends before `to` and
+    /// begins at `from` or later, for one member: calls `each(place in windows,
+    /// numerator, denominator, steps with a value)`. `rows` is only a buffer.
     pub fn recent(
         &self,
         cells: &Cells<'_>,
-        from: Step,
-        to: Step,
-        read: &mut Vec<(f64, f64)>,
+        (from, to): (Step, Step),
+        windows: &[Step],
+        rows: &mut Rows,
         mut each: impl FnMut(usize, f64, f64, Step),
     ) {
+        let from = from.max(to - windows.last().copied().unwrap_or(0));
+        cells.read(from, to, rows);
         let (mut num, mut den, mut filled) = (0.0, 0.0, 0);
-        let mut next = 0;
         let mut later: Option<f64> = None;
-        let longest = WINDOWS[WINDOWS.len() - 1];
-        let from = from.max(to - longest);
-        cells.read(from, to, read);
-        let mut step = to;
-        while next < WINDOWS.len() && step > from {
-            step -= 1;
-            let (n, d) = read[(step - from) as usize];
+        let mut end = rows.num.len();
+        for (place, window) in windows.iter().enumerate().take_while(|(_, window)| to - *window >= from) {
+            let begin = usize::try_from(to - window - from).unwrap_or(0);
+            let cells = rows.num[begin..end].iter().zip(&rows.den[begin..end]).rev();
             match self.view {
                 View::Level => {
-                    num += n;
-                    den += d;
-                    filled += Step::from(d > 0.0);
+                    for (n, d) in cells {
+                        num += n;
+                        den += d;
+                        filled += Step::from(*d > 0.0);
+                    }
                 }
                 View::Restlessness => {
-                    let value = (d > 0.0).then(|| self.inner.of_value(n / d));
-                    if let (Some(value), Some(later)) = (value, later) {
-                        num += f64::abs(value - later);
-                        den += 1.0;
-                        filled += 1;
+                    for (n, d) in cells {
+                        let value = (*d > 0.0).then(|| self.inner.of_value(n / d));
+                        if let (Some(value), Some(later)) = (value, later) {
+                            num += f64::abs(value - later);
+                            den += 1.0;
+                            filled += 1;
+                        }
+                        later = value;
                     }
-                    later = value;
                 }
             }
-            if to - step == WINDOWS[next] {
-                each(next, num, den, filled);
-                next += 1;
-            }
+            each(place, num, den, filled);
+            end = begin;
         }
     }
 
@@ -496,10 +508,10 @@ impl Baseline {
 /// event. Where all steps add something the history's own noise says it all.
 fn grain(cells: &[Option<Cells<'_>>], span: Span) -> f64 {
     let (mut steps, mut adding, mut total) = (0.0, 0.0, 0.0);
-    let mut read = Vec::new();
+    let mut rows = Rows::default();
     for cells in cells.iter().flatten() {
-        cells.read(span.from, span.start, &mut read);
-        for (num, den) in &read {
+        cells.read(span.from, span.start, &mut rows);
+        for (num, den) in rows.num.iter().zip(&rows.den) {
             let (num, den) = (*num, *den);
             steps += f64::from(u8::from(den > 0.0));
             if den > 0.0 && num > 0.0 {

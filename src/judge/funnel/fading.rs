@@ -199,7 +199,6 @@ impl Look<'_> {
         of: &[usize],
     ) -> f64 {
         let members = &self.observation.groups.members;
-        let usual = self.usual(baseline);
         let change_of = |index: usize| {
             let Some(cells) = self.observation.cells(id, def, &members[index], baseline.bound) else {
                 return f64::NAN;
@@ -209,9 +208,7 @@ impl Look<'_> {
                 return f64::NAN;
             }
             let (num, den) = baseline.sums(&cells, from, to);
-            // Who has no past of its own is compared with the reference group's.
-            let base = baseline.base.get(index).copied().filter(|b| b.is_finite()).unwrap_or(usual);
-            if den > 0.0 { baseline.scale.of_value(num / den) - base } else { f64::NAN }
+            if den > 0.0 { baseline.scale.of_value(num / den) - baseline.base_of(index) } else { f64::NAN }
         };
         let release = mean(of.iter().map(|index| change_of(*index)));
         let mut reference: Vec<f64> =

@@ -21,8 +21,8 @@ pub use shift::{Budget, Look, Shift, is_counted};
 
 use baseline::{contrast, has_restlessness};
 
-/// Windows that the screening looks at: up to 13 steps.
-const SCREENED_WINDOWS: usize = 6;
+/// Windows that the screening looks at, by their place: up to 13 steps.
+const SCREENED: [usize; 4] = [0, 1, 3, 5];
 
 /// Share of the needed score at which a signal is looked at in full.
 const SCREENED_SHARE: f64 = 0.35;
@@ -174,7 +174,7 @@ impl Funnel {
         let catalogue = observation.window.catalogue();
         let traffic = self.traffic.map(|at| {
             let judged = &self.judged[at];
-            plain.changes(judged.id, catalogue.signal(judged.id), &judged.baseline, WINDOWS.len())
+            plain.changes(judged.id, catalogue.signal(judged.id), &judged.baseline, &WINDOWS)
         });
         let look = Look { traffic: traffic.as_ref(), ..plain };
         let mut graded = Vec::new();
@@ -402,10 +402,10 @@ fn excuse_slow_starts(graded: &mut [Graded], catalogue: &Catalogue) {
 /// Whether a signal moved enough to be looked at in full: the released
 /// members against the others, over short windows.
 pub fn screen(look: &Look<'_>, id: SignalId, def: &SignalDef, baseline: &Baseline) -> bool {
-    let changes = look.changes(id, def, baseline, SCREENED_WINDOWS);
+    let changes = look.changes(id, def, baseline, &SCREENED.map(|window| WINDOWS[window]));
     let mut buffer = Vec::new();
-    [0usize, 1, 3, 5].iter().any(|window| {
-        let difference = contrast(changes.change(*window), look.released, &mut buffer);
+    SCREENED.iter().enumerate().any(|(place, window)| {
+        let difference = contrast(changes.change(place), look.released, &mut buffer);
         let noise = if shift::is_counted(def) { 0.05 } else { baseline.noise[*window].clamp(0.01, 10.0) };
         difference.is_finite() && difference.abs() >= SCREENED_SHARE * look.budget.score * noise
     })

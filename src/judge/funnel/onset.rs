@@ -83,11 +83,9 @@ impl Look<'_> {
         let steps = usize::try_from(before + self.to - ready).ok()?;
         let width = Step::try_from(steps.div_ceil(BINS_MAX)).ok()?;
         let from = left - before / width * width;
-        let usual = self.usual(baseline);
         let read = |index: usize| {
             let cells = self.observation.cells(id, def, &members[index], baseline.bound);
-            let base = baseline.base.get(index).copied().filter(|b| b.is_finite()).unwrap_or(usual);
-            (Dense::new(cells, from, self.to, baseline.view, baseline.inner), base)
+            (Dense::new(cells, from, self.to, baseline.view, baseline.inner), baseline.base_of(index))
         };
         let released: Vec<_> = first.into_iter().map(read).collect();
         let reference: Vec<_> = (0..members.len()).filter(|i| !self.is_released(*i)).map(read).collect();

@@ -2,9 +2,8 @@
 //! reference group and against its own past, by more than it ever did without
 //! a release, by enough to matter, on enough machines, and to stay?
 
-use crate::domain::Group;
 use crate::judge::WarmUp;
-use crate::signal::{BadWhen, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
+use crate::signal::{BadWhen, Observation, Rows, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
 use super::baseline::{Baseline, WINDOWS, contrast, mean, median};
 use super::counts;
@@ -176,52 +175,38 @@ impl Look<'_> {
         self.released[member]
     }
 
-    /// The reference members' typical value before the release, on the scale.
-    pub(super) fn usual(&self, baseline: &Baseline) -> f64 {
-        let members = self.observation.groups.members.iter();
-        let reference = members.zip(&baseline.base).filter(|(m, _)| m.group() == Group::Reference);
-        median(&mut reference.map(|(_, base)| *base).collect())
-    }
-
-    /// Each member's change over each window that ends now.
-    pub fn changes(&self, id: SignalId, def: &SignalDef, baseline: &Baseline, windows: usize) -> Changes {
+    /// Each member's change over each of the `windows`, which grow, that ends now.
+    pub fn changes(&self, id: SignalId, def: &SignalDef, baseline: &Baseline, windows: &[Step]) -> Changes {
         let members = &self.observation.groups.members;
-        let mut changes = Changes::unknown(windows, members.len());
-        let mut read = Vec::new();
-        let fallback = self.usual(baseline);
+        let mut changes = Changes::unknown(windows.len(), members.len());
+        let mut rows = Rows::default();
         for (index, member) in members.iter().enumerate() {
+            let from = self.ready[index];
+            if self.to <= from {
+                continue;
+            }
             let Some(cells) = self.observation.cells(id, def, member, baseline.bound) else { continue };
-            let base = baseline.base.get(index).copied().filter(|b| b.is_finite()).unwrap_or(fallback);
+            let base = baseline.base_of(index);
             let expected = if def.class == SignalClass::Traffic && member.weight_is_given {
                 member.weight.max(1e-3).ln()
             } else {
                 0.0
             };
-            let from = self.ready[index];
-            if self.to <= from {
-                continue;
-            }
-            baseline.recent(
-                &cells,
-                from.max(self.to - WINDOWS[windows - 1]),
-                self.to,
-                &mut read,
-                |window, num, den, filled| {
-                    if window >= windows || den <= 0.0 || filled * 5 < WINDOWS[window] * 3 {
-                        return;
-                    }
-                    let cell = window * members.len() + index;
-                    changes.change[cell] = baseline.scale.of_value(num / den) - base - expected;
-                    changes.sums[cell] = (num, den);
-                },
-            );
+            baseline.recent(&cells, (from, self.to), windows, &mut rows, |window, num, den, filled| {
+                if den <= 0.0 || filled * 5 < windows[window] * 3 {
+                    return;
+                }
+                let cell = window * members.len() + index;
+                changes.change[cell] = baseline.scale.of_value(num / den) - base - expected;
+                changes.sums[cell] = (num, den);
+            });
         }
         changes
     }
 
     /// Looks at one signal. Nothing if it could not be judged.
     pub fn shift(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> Option<Shift> {
-        let changes = self.changes(id, def, baseline, WINDOWS.len());
+        let changes = self.changes(id, def, baseline, &WINDOWS);
         let of = Measured { id, def, baseline, changes: &changes };
         let mut best: Option<Shift> = None;
         let mut scratch = Scratch::default();

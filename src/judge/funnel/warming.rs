@@ -169,14 +169,7 @@ impl Aged<'_> {
             return f64::NAN;
         };
         let (num, den) = self.baseline.sums(&cells, from, to);
-        let own = self.baseline.base.get(member).copied().filter(|b| b.is_finite());
-        let base = own.unwrap_or_else(|| self.usual());
+        let base = self.baseline.base_of(member);
         if den > 0.0 { self.baseline.scale.of_value(num / den) - base } else { f64::NAN }
-    }
-
-    /// The reference members' typical value before the release, on the scale.
-    fn usual(&self) -> f64 {
-        let reference = self.left.iter().zip(&self.baseline.base).filter(|(left, _)| **left == Step::MAX);
-        median(&mut reference.map(|(_, base)| *base).collect())
     }
 }
