@@ -117,7 +117,15 @@ impl Catalogue {
         self.feed(metric, None, part, draft, role, feeds);
         let error_kind = names::error_kind_of(series).map(|(label, _)| label);
         for (label, value) in series.labels() {
-            if !names::is_segment_label(label) {
+            let fails = matches!(draft.class, SignalClass::Errors | SignalClass::Logs);
+            let is_result = names::result_of(series).is_some_and(|(result, _)| result == label);
+            let kind = fails && !is_result && error_kind == Some(label);
+            if !kind && !names::is_segment_label(label) {
+                continue;
+            }
+            // How long failed requests take is no business of their callers, and no error is no kind.
+            let of_errors = names::is_error_label(label);
+            if of_errors && (!fails || matches!(value, "" | "None" | "none")) {
                 continue;
             }
             let values = self.segment_values.entry((metric.to_owned(), label.to_owned())).or_default();
@@ -128,8 +136,6 @@ impl Catalogue {
                 }
                 values.insert(value.to_owned());
             }
-            let kind =
-                error_kind == Some(label) && matches!(draft.class, SignalClass::Errors | SignalClass::Logs);
             let mut draft = draft.clone();
             draft.error_kind = kind;
             self.feed(metric, Some((label.to_owned(), value.to_owned())), part, &draft, role, feeds);

@@ -6,8 +6,8 @@ mod gauges;
 mod results;
 
 pub use counters::{CounterMeaning, LogLevel, counter_meaning, is_business, log_level_of};
-pub use gauges::{fills_with_age, gauge_meaning, is_cache_content, is_collected, is_setting};
-pub use results::{ResultValue, error_kind_of, result_of};
+pub use gauges::{fills_with_age, gauge_meaning, is_cache_content, is_collected, is_idle_share, is_setting};
+pub use results::{ResultValue, error_kind_of, is_error_label, result_of};
 
 use super::Unit;
 

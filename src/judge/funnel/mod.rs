@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::Group;
 use crate::judge::WarmUp;
-use crate::signal::{Catalogue, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
+use crate::signal::{BadWhen, Catalogue, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
 pub use baseline::{Baseline, Span, View, WINDOWS};
 pub use counts::{normal_tail, tail_probability};
@@ -40,6 +40,10 @@ const LEAKS: [(f64, f64); 2] = [(600.0, 0.12), (300.0, 0.3)];
 
 /// The same for memory under a garbage collector.
 const COLLECTED_LEAKS: [(f64, f64); 2] = [(1800.0, 0.25), (600.0, 0.4)];
+
+/// Machines are drained before they restart and take traffic when their health
+/// is seen, while a proxy beside them answers all the time.
+const FIRST_TRAFFIC_SECONDS: f64 = 90.0;
 
 /// How long clients keep what they compute quantiles of: ten minutes is the
 /// default of Prometheus' own for Go.
@@ -282,6 +286,9 @@ impl Funnel {
             SignalClass::Traffic | SignalClass::Business => {
                 let left = share_left(shift);
                 let fell = look.fell_since_start(judged.id, def, &judged.baseline);
+                if left <= 0.03 && !fell && shift.age_seconds < FIRST_TRAFFIC_SECONDS {
+                    return Some("it may still wait for its first traffic");
+                }
                 (left > 0.03 && !fell).then_some("a smaller share of the traffic from the start")
             }
             SignalClass::Other if self.described => {
@@ -350,8 +357,9 @@ fn share_explains(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> bool {
         return false;
     }
     let expected = told.iter().sum::<f64>() / told.len() as f64;
+    let loads = shift.upward != (def.bad_when == BadWhen::Lower);
     // What the released machines do not serve, the others do.
-    expected.abs() > 0.1 && shift.upward == (expected > 0.0) && shift.change <= 1.2 * expected.abs() + 0.3
+    expected.abs() > 0.1 && loads == (expected > 0.0) && shift.change <= 1.2 * expected.abs() + 0.3
 }
 
 /// What is left of the traffic that the reference group's change lets expect.

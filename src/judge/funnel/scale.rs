@@ -54,6 +54,11 @@ impl Scale {
             let top = if typical <= 1.0 { 1.0 } else { 100.0 };
             return Self { knee: 0.002 * top, top: Some(top) };
         }
+        if def.is_idle_share() && (0.0..=100.0).contains(&typical) {
+            // A tenth of the time busy is little, wherever it came from.
+            let top = if typical <= 1.0 { 1.0 } else { 100.0 };
+            return Self { knee: 0.05 * top, top: Some(top) };
+        }
         Self { knee: floor.max(share * typical.abs()).max(f64::MIN_POSITIVE), top: None }
     }
 

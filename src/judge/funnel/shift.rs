@@ -272,6 +272,9 @@ impl Look<'_> {
             for (own, traffic) in change.iter_mut().zip(traffic.change(window)) {
                 if *own > 0.0 && *traffic > 0.0 {
                     *own = (*own - *traffic).max(0.0);
+                } else if def.bad_when == BadWhen::Lower && *own < 0.0 && *traffic > 0.0 {
+                    // What is idle or free gets less.
+                    *own = (*own + *traffic).min(0.0);
                 }
             }
         }

@@ -154,6 +154,8 @@ pub fn crash_loop(observation: &Observation<'_>, now: Timestamp, limits: CrashLo
     let (mut restarting, mut restarts, mut released) = (Vec::new(), 0u32, 0usize);
     let (mut reference, mut reference_restarts) = (0usize, 0u32);
     let mut first = None;
+    // Of one machine, and later than a deployment restarts it once more.
+    let (mut most, mut late) = (0, 0u32);
     for member in &groups.members {
         let Some(instance) = observation.instance(member) else { continue };
         match member.released_at {
@@ -175,6 +177,8 @@ pub fn crash_loop(observation: &Observation<'_>, now: Timestamp, limits: CrashLo
                 if !after.is_empty() {
                     restarting.push(member.instance.clone());
                     restarts += after.len() as u32;
+                    most = most.max(after.len());
+                    late += after.iter().filter(|at| **at >= released_at + settle).count() as u32;
                     first = first.min(after.first().copied()).or(after.first().copied());
                 }
             }
@@ -185,7 +189,8 @@ pub fn crash_loop(observation: &Observation<'_>, now: Timestamp, limits: CrashLo
     }
     // As many for each reference machine: something else restarts them.
     let expected = f64::from(reference_restarts) / reference.max(1) as f64 * released as f64;
-    let failing = restarts >= limits.restarts && f64::from(restarts) > 3.0 * expected;
+    let again = most >= 2 || late > 0;
+    let failing = restarts >= limits.restarts && again && f64::from(restarts) > 3.0 * expected;
     Some(Finding {
         signal: "restarts".to_owned(),
         class: SignalClass::Health,

@@ -93,6 +93,15 @@ impl SignalDef {
         let unit = names::unit_of(&self.metric, None);
         if unit.per_second().is_some() { unit } else { Unit::Seconds }
     }
+
+    /// Whether it is the share of the time, or of something else, that is idle:
+    /// what is missing from it is busy, and is what compares.
+    pub fn is_idle_share(&self) -> bool {
+        self.class == SignalClass::Saturation
+            && self.bad_when == BadWhen::Lower
+            && self.shape == Shape::Level
+            && names::is_idle_share(&self.metric)
+    }
 }
 
 /// What one series adds to one signal.

@@ -61,7 +61,8 @@ pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, B
         return (SignalClass::Latency, BadWhen::Higher, unit);
     }
     let loaded = has_word(name, &["load", "load1", "load5", "load15", "loadavg"]);
-    if behind || loaded || has_stem(name, FULLNESS) {
+    // JMX writes words together: `ProcessCpuLoad`.
+    if behind || loaded || has_stem(name, FULLNESS) || name.to_ascii_lowercase().contains("cpuload") {
         return saturation;
     }
     if is_business(name) {
@@ -84,6 +85,8 @@ const EVENTS: &[&str] = &[
     "transaction",
     "hit",
     "visit",
+    "meter",
+    "timer",
 ];
 
 /// Resources that are full or not.
@@ -159,6 +162,12 @@ fn is_share_of_good(name: &str) -> bool {
     let of_good = has_stem(name, &["succe"]) && is_share || has_word(name, &["availability", "apdex", "sli"]);
     let free_of_bad = has_word(name, &["free"]) && has_stem(name, &["crash", "anr", "error"]);
     (of_good && !has_stem(name, &["error", "fail"])) || free_of_bad
+}
+
+/// Whether a gauge is the share that is idle, of time or of workers.
+pub fn is_idle_share(name: &str) -> bool {
+    has_word(name, &["idle"])
+        && has_word(name, &["ratio", "percent", "percentage", "pct", "share", "time", "cpu"])
 }
 
 /// Memory, threads, handles: they fall with a restart and climb for a long

@@ -62,6 +62,7 @@ const ERROR_KIND_LABELS: &[&str] = &[
     "error_name",
     "type",
     "kind",
+    "class",
 ];
 
 /// Values of result labels that mean failure.
@@ -191,8 +192,10 @@ pub enum ResultValue {
 pub fn result_of(series: &SeriesKey) -> Option<(&str, ResultValue)> {
     RESULT_LABELS.iter().find_map(|label| {
         let value = series.label(label)?;
-        // Among failures the kind is one of failure.
-        if *label == "kind" && super::has_stem(series.name(), &["error", "exception", "fail", "fault"]) {
+        // Among failures the kind is one of failure; `5xx` is a result everywhere.
+        let names_kind =
+            matches!(*label, "kind" | "class") && !value.starts_with(|c: char| c.is_ascii_digit());
+        if names_kind && super::has_stem(series.name(), &["error", "exception", "fail", "fault"]) {
             return None;
         }
         Some((*label, result_value(label, value)?))
@@ -252,6 +255,11 @@ fn result_value(label: &str, value: &str) -> Option<ResultValue> {
     } else {
         None
     }
+}
+
+/// Whether a label says by its name that its values are kinds of error.
+pub fn is_error_label(label: &str) -> bool {
+    super::has_stem(label, &["error", "exception"])
 }
 
 /// The label that names the kind of error, and its value.
