@@ -43,6 +43,8 @@ fn key() -> ReleaseKey {
 /// A daemon that remembers what it was told.
 struct Stand {
     told: Mutex<Vec<String>>,
+    /// Idempotency keys that were used.
+    keys: Mutex<std::collections::BTreeSet<String>>,
     events: broadcast::Sender<Event>,
 }
 
@@ -54,10 +56,13 @@ impl Stand {
     fn told(&self) -> Vec<String> {
         self.told.lock().unwrap().clone()
     }
-}
-
-fn taken() -> Taken {
-    Taken { phase: Some(Phase::Paused), changed: true, text: "taken".to_owned() }
+    /// Whether it did not come under the same key before.
+    fn is_new(&self, caller: &Caller) -> bool {
+        caller.idempotency_key.as_ref().is_none_or(|key| self.keys.lock().unwrap().insert(key.clone()))
+    }
+    fn taken(&self, caller: &Caller) -> Taken {
+        Taken { phase: Some(Phase::Paused), changed: self.is_new(caller), text: "taken".to_owned() }
+    }
 }
 
 fn known(release: &ReleaseKey) -> Result<(), GuardianError> {
@@ -251,7 +256,7 @@ impl Interface for Stand {
             }),
             _ => Ok(Begun {
                 release: order.key(),
-                created: true,
+                created: self.is_new(&caller),
                 phase: Phase::Watching,
                 integrated: None,
                 warnings: vec![],
@@ -261,17 +266,17 @@ impl Interface for Stand {
     async fn batch(&self, caller: Caller, release: ReleaseKey, batch: Batch) -> Result<Taken, GuardianError> {
         known(&release)?;
         self.tell(&caller, format!("batch {:?}", batch.instances));
-        Ok(taken())
+        Ok(self.taken(&caller))
     }
     async fn finish(&self, caller: Caller, release: ReleaseKey) -> Result<Taken, GuardianError> {
         known(&release)?;
         self.tell(&caller, "finish");
-        Ok(taken())
+        Ok(self.taken(&caller))
     }
     async fn cancel(&self, caller: Caller, release: ReleaseKey) -> Result<Taken, GuardianError> {
         known(&release)?;
         self.tell(&caller, "cancel");
-        Ok(taken())
+        Ok(self.taken(&caller))
     }
     async fn operate(
         &self,
@@ -281,7 +286,7 @@ impl Interface for Stand {
     ) -> Result<Taken, GuardianError> {
         known(&release)?;
         self.tell(&caller, format!("{order:?}"));
-        Ok(taken())
+        Ok(self.taken(&caller))
     }
     async fn feedback(
         &self,
@@ -291,7 +296,7 @@ impl Interface for Stand {
     ) -> Result<Taken, GuardianError> {
         known(&release)?;
         self.tell(&caller, format!("{word:?}"));
-        Ok(taken())
+        Ok(self.taken(&caller))
     }
     async fn alert(
         &self,
@@ -300,7 +305,7 @@ impl Interface for Stand {
         alert: Alert,
     ) -> Result<Taken, GuardianError> {
         self.tell(&caller, format!("alert {application} {} ends {:?}", alert.name, alert.ends_at));
-        Ok(taken())
+        Ok(self.taken(&caller))
     }
     fn named_by(&self, labels: &std::collections::BTreeMap<String, String>) -> Vec<ApplicationName> {
         labels.get("application").and_then(|name| ApplicationName::new(name).ok()).into_iter().collect()
@@ -400,6 +405,14 @@ impl Interface for Stand {
         self.tell(&caller, format!("AUDIT {text}"));
         Ok(())
     }
+    async fn general_audit(&self) -> Result<Vec<AuditLine>, GuardianError> {
+        let told = self.told();
+        let lines = told.iter().enumerate().filter_map(|(i, line)| {
+            let (who, text) = line.split_once(" - AUDIT ")?;
+            Some(AuditLine { at: at(i as i64), who: who.to_owned(), text: text.to_owned() })
+        });
+        Ok(lines.collect())
+    }
     fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
@@ -440,7 +453,8 @@ struct Site {
 
 async fn site(anonymous: Option<Role>) -> Site {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let stand = Arc::new(Stand { told: Mutex::default(), events: broadcast::channel(16).0 });
+    let stand =
+        Arc::new(Stand { told: Mutex::default(), keys: Mutex::default(), events: broadcast::channel(16).0 });
     let roles = [Role::Viewer, Role::Reporter, Role::Pipeline, Role::Operator, Role::Admin];
     let credentials = roles.map(|role| Credential {
         name: format!("a {}", role.word()),
@@ -588,6 +602,12 @@ async fn each_role_may_what_the_document_says_and_refused_writes_are_audited() {
     let told = site.stand.told();
     assert!(told.iter().any(|t| t.contains("a viewer - AUDIT refused with 403")), "{told:?}");
     assert!(told.iter().any(|t| t.contains("unknown - AUDIT refused with 401")));
+    // Who was refused can be seen.
+    let answer = site.call(Method::GET, "/api/v1/audit", "viewer").send().await.unwrap();
+    let lines = answer.json::<Value>().await.unwrap()["audit"].as_array().unwrap().clone();
+    assert!(lines.iter().any(|line| line["who"] == "unknown"), "{lines:?}");
+    let page = site.page("/audit").await;
+    assert!(page.contains("refused with 401: ") && page.contains("a viewer"), "{page}");
 }
 
 /// Every route of the interface's source stands in the document.

@@ -113,6 +113,8 @@ pub struct Metrics {
     pub precision: Family<ApplicationLabels, FloatGauge>,
     /// False stops per good release, from feedback.
     pub false_stops: Family<ApplicationLabels, FloatGauge>,
+    /// Median seconds from a fault's onset to the first stop, from feedback.
+    pub stop_delay_seconds: Family<ApplicationLabels, FloatGauge>,
     /// Inputs that a full queue did not take.
     pub shed: Family<WhatLabels, Counter>,
     /// How long the store takes.
@@ -152,6 +154,7 @@ impl Default for Metrics {
             recall: Family::default(),
             precision: Family::default(),
             false_stops: Family::default(),
+            stop_delay_seconds: Family::default(),
             shed: Family::default(),
             store_seconds: Family::new_with_constructor(latency),
             store_failures: Counter::default(),
@@ -210,6 +213,12 @@ impl Metrics {
             "false_stops_per_good_release",
             "Good releases that were stopped, by feedback; absent before any",
             self.false_stops.clone(),
+        );
+        r.register_with_unit(
+            "stop_delay",
+            "Median time from a fault's onset to the first stop, by feedback; absent before any",
+            Unit::Seconds,
+            self.stop_delay_seconds.clone(),
         );
         r.register("shed", "Inputs that a full queue did not take", self.shed.clone());
         r.register_with_unit("store", "How long the store takes", Unit::Seconds, self.store_seconds.clone());

@@ -42,7 +42,7 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// The file has problems.
-    #[error("{0}")]
+    #[error(transparent)]
     Problems(#[from] Problems),
     /// Templates of messages cannot be used.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]

@@ -68,17 +68,27 @@ async fn a_bad_release_is_paused_rolled_back_recorded_and_learned_from() {
     assert!(read.scrapes().count() > 150, "the samples before the release are in it");
     let outcome = || serde_json::from_slice::<Value>(&std::fs::read(&label).unwrap()).unwrap();
     assert_eq!((&outcome()["outcome"], &outcome()["source"]), (&json!("faulty"), &json!("rollback")));
+    let metric =
+        async |name: &str| guardian.metric(&format!("release_guardian_{name}{{application=\"shop\"}}")).await;
+    let word = json!({"kind": "fault_confirmed"});
+    assert_eq!(guardian.post("/api/v1/releases/shop/r-1/feedback", None, &word).await.0, 200);
+    assert_eq!((metric("recall").await, metric("precision").await), (Some(1.0), Some(1.0)));
+    assert!(metric("stop_delay_seconds").await.is_some_and(|delay| delay > 0.0));
     let told = std::process::Command::new(env!("CARGO_BIN_EXE_release-guardian"))
         .args(["feedback", "shop", "r-1", "false-alarm", "--comment", "a drill", "--url", &guardian.base])
         .output()
         .unwrap();
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    until("the label is the operator's", async || (outcome()["source"] == "operator").then_some(())).await;
-    assert_eq!(outcome()["outcome"], "healthy");
+    until("the label is the newest word", async || (outcome()["outcome"] == "healthy").then_some(())).await;
+    assert_eq!(outcome()["source"], "operator");
     let quality = guardian.get("/api/v1/quality").await.unwrap();
     assert_eq!((&quality["all"]["false_stops"], &quality["all"]["precision"]), (&json!(1), &json!(0.0)));
-    let precision = guardian.metric("release_guardian_precision{application=\"shop\"}").await;
-    assert_eq!(precision, Some(0.0));
+    assert_eq!(
+        (metric("precision").await, metric("false_stops_per_good_release").await),
+        (Some(0.0), Some(1.0))
+    );
+    // Nothing was caught after all.
+    assert_eq!((metric("recall").await, metric("stop_delay_seconds").await), (None, None));
 
     guardian.signal("TERM");
     assert!(guardian.ended().await.success(), "{}", guardian.log());

@@ -456,6 +456,9 @@ async fn what_is_delivered_again_is_handed_on_with_the_same_key_or_refused() {
         let (first, second) = (send().await, send().await);
         let told = site.stand.told();
         let calls: Vec<&String> = told.iter().filter(|line| !line.contains(" AUDIT ")).collect();
+        let repeated =
+            told.iter().filter(|line| line.ends_with(" AUDIT delivered again: nothing was changed"));
+        let repeated = repeated.count();
         match row.kind {
             // The daemon answers the second as the first and does nothing.
             Kind::Api => {
@@ -464,11 +467,14 @@ async fn what_is_delivered_again_is_handed_on_with_the_same_key_or_refused() {
                     calls.len() == 2 && calls.iter().all(|call| call.contains(" delivery-7 ")),
                     "{calls:?}"
                 );
+                // A halt that is said twice is a halt.
+                assert_eq!(repeated, usize::from(!row.route.ends_with("/halt")), "{told:?}");
             }
             Kind::Hook | Kind::HookWithToken => {
                 assert!(first.is_success() && second.is_success(), "{}", row.route);
                 // A judgement changes nothing; an alert has a key of its own.
                 assert!(calls.windows(2).all(|pair| pair[0] == pair[1]), "{calls:?}");
+                assert_eq!(repeated, usize::from(!row.route.ends_with("/judge")), "{told:?}");
             }
             Kind::Link => {
                 assert_eq!((first.as_u16(), second.as_u16(), calls.len()), (200, 409, 1), "{told:?}");
@@ -477,6 +483,50 @@ async fn what_is_delivered_again_is_handed_on_with_the_same_key_or_refused() {
             Kind::PlainHook => {}
             Kind::Form | Kind::Login | Kind::Logout => assert!(second.is_redirection(), "{}", row.route),
         }
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_flagger_that_is_delivered_again_leaves_a_line_and_is_not_handed_on() {
+    let site = site(None).await;
+    let metadata = json!({"eventMessage": "step", "eventType": "Normal", "timestamp": "1700000000123"});
+    let event = json!({"name": "shop", "namespace": "prod", "phase": "Progressing", "metadata": metadata});
+    let send = async || {
+        let url = format!("{}/flagger/pipeline-secret/event", site.base);
+        let answer = site.client.post(url).json(&event).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(send().await, (202, "taken".to_owned()));
+    let begun = Instant::now();
+    while !site.stand.told().iter().any(|line| line.contains("canary shop")) {
+        assert!(begun.elapsed() < Duration::from_secs(300), "{:?}", site.stand.told());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(send().await, (202, "known".to_owned()));
+    let told = site.stand.told();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].ends_with(" AUDIT delivered again: nothing was changed"), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_the_daemon_does_not_take_leaves_a_line_with_its_reason() {
+    let site = site(None).await;
+    let known = "/api/v1/releases/shop/r%2017%2Fb/batches";
+    for (path, body, key, status) in [
+        ("/api/v1/releases", json!({"id": "r-1", "application": "frozen"}), "k", 409),
+        ("/api/v1/releases", json!({"id": "r-1", "application": "unknown"}), "k", 422),
+        ("/api/v1/releases", json!({"id": "r-1", "application": "shop", "format": 9}), "k", 400),
+        ("/api/v1/releases/shop/nobody/batches", json!({"instances": ["a:1"]}), "k", 404),
+        (known, json!({"instances": ["a:1"]}), "", 400),
+    ] {
+        let before = site.stand.told().len();
+        let request = site.call(Method::POST, path, "pipeline").header("idempotency-key", key).json(&body);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path} {body}");
+        let told = site.stand.told();
+        let line = format!(" AUDIT refused with {status}: ");
+        assert_eq!(audit_lines(&told[before..]), 1, "{path} {body}: {told:?}");
+        assert!(told.last().unwrap().contains(&line), "{told:?}");
     }
 }
 

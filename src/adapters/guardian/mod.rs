@@ -181,6 +181,10 @@ pub trait Interface: Send + Sync + 'static {
         text: String,
     ) -> Result<(), GuardianError>;
 
+    /// The newest lines of the audit that belong to no single release, oldest
+    /// first: refused calls, what was delivered again, halts.
+    async fn general_audit(&self) -> Result<Vec<AuditLine>, GuardianError>;
+
     /// Events of all releases from now on. The channel is bounded: a receiver
     /// that is too slow is told how many it missed and goes on.
     fn subscribe(&self) -> broadcast::Receiver<Event>;

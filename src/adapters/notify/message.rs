@@ -1,6 +1,7 @@
 //! What people are told, as data: built purely from what the engine said,
 //! kept in the outbox, put into words only when it is sent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,9 @@ pub struct Reason {
     pub signal: String,
     /// The detector's sentence.
     pub because: String,
+    /// The rule's or test's name; empty in messages kept by older versions.
+    #[serde(default)]
+    pub test: String,
     /// The release group before and now.
     pub release: (Option<f64>, Option<f64>),
     /// The reference group before and now.
@@ -349,7 +353,8 @@ fn clipped(text: &str) -> String {
     shown
 }
 
-/// Those that count, gravest and strongest first.
+/// Those that count, gravest and strongest first; what another detector says of
+/// the same signal comes after the other signals.
 fn strongest(findings: &[Finding]) -> Vec<&Finding> {
     let mut chosen: Vec<&Finding> = findings
         .iter()
@@ -357,7 +362,11 @@ fn strongest(findings: &[Finding]) -> Vec<&Finding> {
         .filter(|finding| matches!(finding.outcome, Outcome::Suspect | Outcome::Failing))
         .collect();
     chosen.sort_by(|a, b| b.outcome.cmp(&a.outcome).then(b.strength.total_cmp(&a.strength)));
-    chosen
+    let mut seen = BTreeSet::new();
+    let (mut first, again): (Vec<_>, Vec<_>) =
+        chosen.into_iter().partition(|finding| seen.insert(finding.signal.as_str()));
+    first.extend(again);
+    first
 }
 
 fn decided(decision: &Decision) -> Decided {
@@ -378,6 +387,7 @@ fn reason(finding: &Finding) -> Reason {
     Reason {
         signal: clipped(&finding.signal),
         because: clipped(&finding.because),
+        test: finding.test.clone(),
         release: (finding.release_before, finding.release_after),
         reference: (finding.reference_before, finding.reference_after),
         unit: finding.unit,

@@ -58,6 +58,7 @@ fn full(kind: MessageKind) -> Message {
         reasons: vec![Reason {
             signal: "error ratio of /cart".to_owned(),
             because: "A sample.".to_owned(),
+            test: "shift".to_owned(),
             release: (Some(0.002), Some(0.04)),
             reference: (Some(0.002), None),
             unit: Unit::Ratio,

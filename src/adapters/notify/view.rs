@@ -187,8 +187,7 @@ impl View {
             Some(version) => e(&format!("{application} {version}")),
             None => e(application),
         };
-        let text =
-            words::kind_sentence(language, message.kind).map_or_else(|| e(&message.text), str::to_owned);
+        let text = words::sentence(language, message.kind, &e(&in_zone(&message.text, message, locale)));
         let next_at = match message.next {
             Next::RollsBackAt(at) => locale.clock_time(at),
             Next::Nothing
@@ -224,7 +223,13 @@ impl View {
                 .map(|decided| e(&decided.because))
                 // The sentence of policy is English only; the line above it says the same in Chinese.
                 .filter(|because| !because.is_empty() && language == Language::English),
-            reasons: message.reasons.iter().map(|reason| ReasonView::new(reason, locale, escape)).collect(),
+            reasons: message
+                .reasons
+                .iter()
+                .map(|reason| {
+                    ReasonView::new(reason, &in_zone(&reason.because, message, locale), locale, escape)
+                })
+                .collect(),
             more_reasons: (message.more_reasons > 0)
                 .then(|| words::more_reasons(language, message.more_reasons)),
             blind: message.blind.iter().map(|why| e(why)).collect(),
@@ -252,8 +257,18 @@ impl View {
     }
 }
 
+/// The judge's sentences name moments in UTC; the rest of a message does in the
+/// channel's zone.
+fn in_zone(sentence: &str, message: &Message, locale: &Locale) -> String {
+    let moments = message.reasons.iter().filter_map(|reason| reason.since);
+    let moments: std::collections::BTreeSet<Timestamp> = moments.collect();
+    moments.into_iter().fold(sentence.to_owned(), |sentence, at| {
+        sentence.replace(&format!("since {}", at.clock_time()), &format!("since {}", locale.clock_time(at)))
+    })
+}
+
 impl ReasonView {
-    fn new(reason: &Reason, locale: &Locale, escape: Escape) -> Self {
+    fn new(reason: &Reason, because: &str, locale: &Locale, escape: Escape) -> Self {
         let show = |value: Option<f64>| {
             value.map_or_else(|| "–".to_owned(), |value| format_value(value, reason.unit))
         };
@@ -283,11 +298,13 @@ impl ReasonView {
         if let Some(since) = reason.since {
             detail.push(words::since(locale.language, &locale.clock_time(since)));
         }
-        // The detector's sentence is English; the numbers say the same in any
-        // language.
+        // The detector's sentence is English; where there are numbers, they say
+        // the same in any language.
         let because = match locale.language {
             Language::SimplifiedChinese if !numbers.is_empty() => String::new(),
-            Language::English | Language::SimplifiedChinese => escape.text(&reason.because),
+            Language::English | Language::SimplifiedChinese => {
+                words::reason(locale.language, &reason.test, &escape.text(because))
+            }
         };
         Self {
             signal: escape.text(&reason.signal),
@@ -438,6 +455,35 @@ mod tests {
         assert_eq!(Escape::Slack.text("<!channel> & co"), "&lt;!channel&gt; &amp; co");
         let shown = Escape::Markdown.text("<@all> [x](http://evil) `");
         assert!(!shown.contains('<') && !shown.contains("](") && !shown.contains('`'), "{shown}");
+    }
+
+    #[test]
+    fn moments_in_sentences_are_in_the_channels_zone() {
+        let at: Timestamp = "2026-03-01T02:43:32Z".parse().unwrap();
+        let sentence = "errors 29.6 %, since 02:43:32, 10 times the noise";
+        let reason = Reason {
+            signal: "errors".to_owned(),
+            because: sentence.to_owned(),
+            test: "shift".to_owned(),
+            release: (None, None),
+            reference: (None, None),
+            unit: Unit::Ratio,
+            strength: 10.0,
+            of_limit: false,
+            since: Some(at),
+            instances: 1,
+        };
+        let message = Message {
+            text: format!("pause: {sentence}"),
+            reasons: vec![reason],
+            kind: super::super::message::MessageKind::Paused,
+            ..Message::test(at)
+        };
+        let zone = TimeZone::get("Asia/Shanghai").unwrap();
+        let locale = Locale { language: Language::English, zone };
+        let view = View::new(&message, &[], None, &locale, Escape::None);
+        assert_eq!(view.text, "pause: errors 29.6 %, since 10:43:32 CST, 10 times the noise");
+        assert_eq!(view.reasons[0].because, "errors 29.6 %, since 10:43:32 CST, 10 times the noise");
     }
 
     proptest! {

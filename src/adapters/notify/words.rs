@@ -114,21 +114,64 @@ pub fn headline(language: Language, kind: MessageKind, what: &str) -> String {
     }
 }
 
-/// The engine's sentence is English; where the kind alone says it, a message
-/// in another language says it in its own words.
-pub fn kind_sentence(language: Language, kind: MessageKind) -> Option<&'static str> {
+/// What happened, a sentence. The engine's is English: in another language a
+/// sentence of its own says it, before the details that only the engine has.
+pub fn sentence(language: Language, kind: MessageKind, engines: &str) -> String {
     use MessageKind as K;
     match language {
-        Language::English => None,
+        Language::English => engines.to_owned(),
         Language::SimplifiedChinese => match kind {
-            K::Paused => Some("已下令暂停此次发布。"),
-            K::RolledBack => Some("已下令回滚到旧版本。"),
-            K::Advice => Some("发布组出现异常；仅提示，未干预发布。"),
-            K::Unacknowledged => Some("暂停通知已超时，尚无人响应，现升级通知。"),
-            K::Test => Some("这是一条测试消息，没有发生任何事情。"),
-            K::Blind | K::CommandFailed | K::Course | K::ChannelFailing => None,
+            K::Paused => "已下令暂停此次发布。".to_owned(),
+            K::RolledBack => "已下令回滚到旧版本。".to_owned(),
+            K::Advice => "发布组出现异常；仅提示，未干预发布。".to_owned(),
+            K::Unacknowledged => "暂停通知已超时，尚无人响应，现升级通知。".to_owned(),
+            K::Test => "这是一条测试消息，没有发生任何事情。".to_owned(),
+            K::Blind => format!("守护者缺少可用数据，暂时无法判断此次发布。详情：{engines}"),
+            K::CommandFailed => format!("下达给发布系统的指令未能执行。详情：{engines}"),
+            K::ChannelFailing => format!("以下渠道有消息未能送达。详情：{engines}"),
+            K::Course => {
+                course_in_chinese(engines).unwrap_or_else(|| format!("发布有新进展。详情：{engines}"))
+            }
         },
     }
+}
+
+/// The course of a release, where the engine's sentence is one of those known.
+fn course_in_chinese(engines: &str) -> Option<String> {
+    if engines.ends_with(" began and is watched") {
+        return Some("发布已开始，守护者正在观察。".to_owned());
+    }
+    if engines.ends_with(" was cancelled by the release system") {
+        return Some("发布系统已取消此次发布，观察结束。".to_owned());
+    }
+    let orders = [
+        (": held by an operator ", "已下令暂停发布，此后由人工决定。"),
+        (": resumed by an operator ", "已下令继续发布，此后由人工决定。"),
+        (": rolled back by an operator ", "已下令回滚。"),
+        (": handed back to the guardian ", "已将决定权交还守护者。"),
+    ];
+    orders.iter().find_map(|(english, chinese)| {
+        let (_, who) = engines.split_once(english)?;
+        Some(format!("{who} {chinese}"))
+    })
+}
+
+/// A detector's sentence, for reasons that have no numbers.
+pub fn reason(language: Language, test: &str, detectors: &str) -> String {
+    let chinese = match (language, test) {
+        (Language::English, _) => return detectors.to_owned(),
+        (Language::SimplifiedChinese, "instance_silent") => "实例失去响应",
+        (Language::SimplifiedChinese, "crash_loop") => "实例反复重启",
+        (Language::SimplifiedChinese, "error_burst") => "大量请求失败",
+        (Language::SimplifiedChinese, "new_exception") => "出现发布前从未有过的异常",
+        (Language::SimplifiedChinese, "business_stopped") => "业务计数停滞",
+        (Language::SimplifiedChinese, "metrics_missing") => "指标缺失",
+        (Language::SimplifiedChinese, "spreading") => "批次开始后两组同时恶化",
+        (Language::SimplifiedChinese, "standstill") => "实例停滞，几乎所有计数不再增长",
+        (Language::SimplifiedChinese, "outside_alert") => "外部告警触发",
+        (Language::SimplifiedChinese, _) => "异常",
+    };
+    format!("{chinese}（{detectors}）")
 }
 
 /// `critical`, as people read it.
@@ -296,5 +339,34 @@ pub fn omitted(language: Language, messages: usize) -> String {
     match language {
         Language::English => format!("and {messages} more; see the guardian's pages"),
         Language::SimplifiedChinese => format!("另有 {messages} 条，请查看守护者页面"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_said_in_chinese_and_keeps_what_only_the_engine_knows() {
+        use MessageKind as K;
+        let zh = |kind, text| sentence(Language::SimplifiedChinese, kind, text);
+        for kind in K::ALL {
+            assert_eq!(sentence(Language::English, kind, "It is so."), "It is so.");
+            assert!(!zh(kind, "It is so.").starts_with("It"), "{kind:?}");
+        }
+        for (engines, said) in [
+            ("shop/r-1 (version 2) began and is watched", "发布已开始，守护者正在观察。"),
+            ("shop/r-1 was cancelled by the release system", "发布系统已取消此次发布，观察结束。"),
+            ("shop/r-1: held by an operator 李伟", "李伟 已下令暂停发布，此后由人工决定。"),
+            ("shop/r-1: resumed by an operator li", "li 已下令继续发布，此后由人工决定。"),
+            ("shop/r-1: rolled back by an operator li", "li 已下令回滚。"),
+            ("shop/r-1: handed back to the guardian li", "li 已将决定权交还守护者。"),
+        ] {
+            assert_eq!(zh(K::Course, engines), said);
+        }
+        let failed = zh(K::CommandFailed, "pause of shop/r-1 was refused: 403");
+        assert!(failed.contains("未能执行") && failed.contains("403"), "{failed}");
+        let silent = reason(Language::SimplifiedChinese, "instance_silent", "10.0.0.1:9100 is silent");
+        assert_eq!(silent, "实例失去响应（10.0.0.1:9100 is silent）");
     }
 }

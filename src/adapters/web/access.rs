@@ -318,17 +318,24 @@ impl Web {
         problem
     }
 
-    /// One line in the audit; of a flood only the first and then one a second.
     pub(super) async fn audit_refusal(&self, who: &str, about: Option<&ReleaseKey>, problem: &Problem) {
+        let text = format!("refused with {}: {}", problem.status().as_u16(), problem.text());
+        self.audit_without_effect(who, about, text).await;
+    }
+
+    /// The line for what was delivered again and changed nothing.
+    pub(super) async fn audit_repeated(&self, who: &str, about: Option<&ReleaseKey>) {
+        self.audit_without_effect(who, about, "delivered again: nothing was changed".to_owned()).await;
+    }
+
+    /// One line in the audit; of a flood only the first and then one a second.
+    async fn audit_without_effect(&self, who: &str, about: Option<&ReleaseKey>, text: String) {
         let written = {
             let mut buckets = self.buckets.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             buckets.spend("\u{0}audit", clock::now(), REFUSALS_PER_SECOND, REFUSALS_AT_ONCE)
         };
-        if written {
-            let text = format!("refused with {}: {}", problem.status().as_u16(), problem.text());
-            if let Err(error) = self.guardian.audit(Caller::new(who), about.cloned(), text).await {
-                tracing::warn!(%error, "a refused call could not be written into the audit");
-            }
+        if written && let Err(error) = self.guardian.audit(Caller::new(who), about.cloned(), text).await {
+            tracing::warn!(%error, "a call without effect could not be written into the audit");
         }
     }
 }

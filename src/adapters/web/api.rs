@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::adapters::clock;
 use crate::adapters::guardian::{ReleaseFilter, Taken, Word};
@@ -42,6 +43,7 @@ pub(super) fn routes() -> Router<Web> {
         .route("/api/v1/gate/{application}/{id}", get(gate))
         .route("/api/v1/quality", get(quality))
         .route("/api/v1/applications", get(applications))
+        .route("/api/v1/audit", get(audit))
         .route("/api/v1/halt", get(halt).post(set_halt))
 }
 
@@ -103,7 +105,16 @@ async fn begin(State(web): State<Web>, call: Call, sent: Sent) -> Result<Respons
     let who = call.admit(&web, Need::Course, None).await?;
     let body: OrderBody = call.read(&web, &who, None, sent).await?;
     let emergency = body.emergency;
-    let begun = web.guardian.begin(call.caller(&who)?, body.order(clock::now())?, emergency).await?;
+    let order = match body.order(clock::now()) {
+        Ok(order) => order,
+        Err(problem) => return Err(web.refused(&who, None, problem).await),
+    };
+    let caller = call.caller(&web, &who, None).await?;
+    let key = order.key();
+    let begun = web.guardian.begin(caller, order, emergency).await;
+    // Only a release that is there can have a line of its own.
+    let about = begun.as_ref().is_ok_and(|begun| !begun.created).then_some(&key);
+    let begun = web.heard(&who, about, begun).await?;
     let location = format!("/api/v1{}", super::pages::release_path(&begun.release));
     let status = if begun.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = (status, Json(begun)).into_response();
@@ -152,17 +163,23 @@ async fn batch(
         instances: body.instances,
         weight: body.weight,
     };
-    Ok(Json(web.guardian.batch(call.caller(&who)?, key, batch).await?))
+    let caller = call.caller(&web, &who, Some(&key)).await?;
+    let said = web.guardian.batch(caller, key.clone(), batch).await;
+    Ok(Json(web.heard(&who, Some(&key), said).await?))
 }
 
 async fn finish(State(web): State<Web>, call: Call, Named(key): Named) -> Result<Json<Taken>, Problem> {
     let who = call.admit(&web, Need::Course, Some(&key)).await?;
-    Ok(Json(web.guardian.finish(call.caller(&who)?, key).await?))
+    let caller = call.caller(&web, &who, Some(&key)).await?;
+    let said = web.guardian.finish(caller, key.clone()).await;
+    Ok(Json(web.heard(&who, Some(&key), said).await?))
 }
 
 async fn cancel(State(web): State<Web>, call: Call, Named(key): Named) -> Result<Json<Taken>, Problem> {
     let who = call.admit(&web, Need::Course, Some(&key)).await?;
-    Ok(Json(web.guardian.cancel(call.caller(&who)?, key).await?))
+    let caller = call.caller(&web, &who, Some(&key)).await?;
+    let said = web.guardian.cancel(caller, key.clone()).await;
+    Ok(Json(web.heard(&who, Some(&key), said).await?))
 }
 
 /// An operator's order by its word in an address or a form.
@@ -185,7 +202,9 @@ async fn operate(
     let who = call.admit(&web, Need::Operate, Some(&key)).await?;
     let word = uri.path().rsplit('/').next().unwrap_or_default();
     let order = operator_order(word).ok_or_else(|| Problem::invalid("path", "no such order"))?;
-    Ok(Json(web.guardian.operate(call.caller(&who)?, key, order).await?))
+    let caller = call.caller(&web, &who, Some(&key)).await?;
+    let said = web.guardian.operate(caller, key.clone(), order).await;
+    Ok(Json(web.heard(&who, Some(&key), said).await?))
 }
 
 #[derive(Deserialize)]
@@ -205,7 +224,9 @@ async fn feedback(
     let who = call.admit(&web, Need::Operate, Some(&key)).await?;
     let body: FeedbackBody = call.read(&web, &who, Some(&key), sent).await?;
     let word = Word { kind: body.kind, onset: body.onset, comment: body.comment };
-    Ok(Json(web.guardian.feedback(call.caller(&who)?, key, word).await?))
+    let caller = call.caller(&web, &who, Some(&key)).await?;
+    let said = web.guardian.feedback(caller, key.clone(), word).await;
+    Ok(Json(web.heard(&who, Some(&key), said).await?))
 }
 
 async fn gate(State(web): State<Web>, call: Call, Named(key): Named) -> Result<Response, Problem> {
@@ -233,6 +254,11 @@ async fn applications(State(web): State<Web>, call: Call) -> Result<Response, Pr
     Ok(Json(web.guardian.applications().await?).into_response())
 }
 
+async fn audit(State(web): State<Web>, call: Call) -> Result<Response, Problem> {
+    call.admit(&web, Need::Read, None).await?;
+    Ok(Json(json!({"audit": web.guardian.general_audit().await?})).into_response())
+}
+
 async fn halt(State(web): State<Web>, call: Call) -> Result<Response, Problem> {
     call.admit(&web, Need::Read, None).await?;
     Ok(Json(web.guardian.halt().await?).into_response())
@@ -249,5 +275,6 @@ struct HaltBody {
 async fn set_halt(State(web): State<Web>, call: Call, sent: Sent) -> Result<Response, Problem> {
     let who = call.admit(&web, Need::Operate, None).await?;
     let body: HaltBody = call.read(&web, &who, None, sent).await?;
-    Ok(Json(web.guardian.set_halt(call.caller(&who)?, body.on, body.reason).await?).into_response())
+    let caller = call.caller(&web, &who, None).await?;
+    Ok(Json(web.guardian.set_halt(caller, body.on, body.reason).await?).into_response())
 }

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 
-use crate::adapters::guardian::Caller;
+use crate::adapters::guardian::{Begun, Caller, GuardianError, Taken};
 use crate::domain::{ApplicationName, ReleaseId, ReleaseKey};
 
 use super::Web;
@@ -45,8 +45,16 @@ impl Call {
     }
 
     /// As the daemon takes who calls.
-    pub(super) fn caller(&self, who: &Who) -> Result<Caller, Problem> {
-        caller(who, &self.headers)
+    pub(super) async fn caller(
+        &self,
+        web: &Web,
+        who: &Who,
+        about: Option<&ReleaseKey>,
+    ) -> Result<Caller, Problem> {
+        match caller(who, &self.headers) {
+            Ok(caller) => Ok(caller),
+            Err(problem) => Err(web.refused(who, about, problem).await),
+        }
     }
 
     /// A body of JSON. One that cannot be taken leaves a line in the audit.
@@ -62,6 +70,60 @@ impl Call {
         match read {
             Ok(read) => Ok(read),
             Err(problem) => Err(web.refused(who, about, problem).await),
+        }
+    }
+}
+
+/// What the daemon says of something that it was told.
+pub(super) trait Told {
+    /// False if it was told the same before.
+    fn is_news(&self) -> bool;
+}
+
+impl Told for Taken {
+    fn is_news(&self) -> bool {
+        self.changed
+    }
+}
+
+impl Told for Begun {
+    fn is_news(&self) -> bool {
+        self.created
+    }
+}
+
+impl Web {
+    /// Passes on what the daemon says. What it did not take, and what was
+    /// delivered before, leaves a line in the audit and nothing else; the rest
+    /// has its line from the daemon.
+    pub(super) async fn heard<T: Told>(
+        &self,
+        who: &Who,
+        about: Option<&ReleaseKey>,
+        said: Result<T, GuardianError>,
+    ) -> Result<T, Problem> {
+        match said {
+            Ok(told) => {
+                if !told.is_news() {
+                    self.audit_repeated(&who.name, about).await;
+                }
+                Ok(told)
+            }
+            // The audit is in the store, whose trouble this is.
+            Err(error @ GuardianError::Unavailable { .. }) => Err(error.into()),
+            Err(
+                error @ (GuardianError::NotFound { .. }
+                | GuardianError::Conflict { .. }
+                | GuardianError::Refused { .. }
+                | GuardianError::Invalid { .. }
+                | GuardianError::Frozen { .. }
+                | GuardianError::MissingSettings { .. }
+                | GuardianError::Halted { .. }),
+            ) => {
+                // A line about a release that nobody began belongs to none.
+                let about = about.filter(|_| !matches!(error, GuardianError::NotFound { .. }));
+                Err(self.refused(who, about, error.into()).await)
+            }
         }
     }
 }

@@ -87,7 +87,14 @@ async fn hook(
         Err(problem) => return denied(&problem),
     };
     if hook == Hook::Event {
-        return web.events_of_flagger.take(&web.guardian, who, received);
+        return match web.events_of_flagger.take(&web.guardian, &who, received) {
+            Put::Queued => said(StatusCode::ACCEPTED, "taken".to_owned()),
+            Put::Known => {
+                web.audit_repeated(&who, None).await;
+                said(StatusCode::ACCEPTED, "known".to_owned())
+            }
+            Put::NoRoom => said(StatusCode::SERVICE_UNAVAILABLE, "too many events wait".to_owned()),
+        };
     }
     let holds = asked.is_ok_and(|Query(asked)| asked.pending.as_deref() == Some("hold"));
     answer(hook, holds, ask(&web, who, received.call).await)
@@ -189,26 +196,34 @@ pub(super) struct Events {
     seen: Arc<Mutex<VecDeque<String>>>,
 }
 
+/// What became of an event.
+enum Put {
+    Queued,
+    /// It was delivered before.
+    Known,
+    NoRoom,
+}
+
 impl Events {
-    fn take(&self, guardian: &Guardian, who: String, received: Received) -> Response {
+    fn take(&self, guardian: &Guardian, who: &str, received: Received) -> Put {
         let key = received.event_key();
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if key.as_ref().is_some_and(|key| seen.contains(key)) {
-            return said(StatusCode::ACCEPTED, "known".to_owned());
+            return Put::Known;
         }
         let queue = self.queue.get_or_init(|| {
             let (queue, events) = mpsc::channel(EVENTS_MAX);
             tokio::spawn(follow(guardian.clone(), events));
             queue
         });
-        if queue.try_send((who, received)).is_err() {
-            return said(StatusCode::SERVICE_UNAVAILABLE, "too many events wait".to_owned());
+        if queue.try_send((who.to_owned(), received)).is_err() {
+            return Put::NoRoom;
         }
         if seen.len() >= SEEN_MAX {
             seen.pop_front();
         }
         seen.extend(key);
-        said(StatusCode::ACCEPTED, "taken".to_owned())
+        Put::Queued
     }
 }
 

@@ -93,6 +93,7 @@ async fn alerts(
         Err(error) => return Err(web.refused(&who, None, Problem::unreadable(&error)).await),
     };
     let mut told = Told { left_out: group.left_out, ..Told::default() };
+    let mut came_before = false;
     for received in group.alerts {
         let applications = web.guardian.named_by(&received.alert.labels);
         if applications.is_empty() {
@@ -103,11 +104,21 @@ async fn alerts(
             let caller = Caller { who: who.name.clone(), idempotency_key: Some(received.key.clone()) };
             match web.guardian.alert(caller, application, received.alert.clone()).await {
                 Ok(taken) if taken.changed => told.taken += 1,
+                Ok(taken) => {
+                    told.unchanged += 1;
+                    came_before |= taken.phase.is_some();
+                }
                 // A repeated message that says the end otherwise is no news.
-                Ok(_) | Err(GuardianError::Conflict { .. }) => told.unchanged += 1,
+                Err(GuardianError::Conflict { .. }) => {
+                    told.unchanged += 1;
+                    came_before = true;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+    if came_before && told.taken == 0 {
+        web.audit_repeated(&who.name, None).await;
     }
     if told.left_out > 0 {
         let text = format!("Alertmanager left {} alerts out of a group: they are no evidence", told.left_out);

@@ -279,15 +279,19 @@ impl Daemon {
         for (name, counts) in super::quality::quality(&rows, None).applications {
             let labels = ApplicationLabels { application: name.to_string() };
             let metrics = &shared.metrics;
-            // Nothing is said before there is anything to say.
-            if let Some(recall) = counts.recall {
-                metrics.recall.get_or_create(&labels).set(recall);
-            }
-            if let Some(precision) = counts.precision {
-                metrics.precision.get_or_create(&labels).set(precision);
-            }
-            if let Some(share) = counts.false_stops_per_good {
-                metrics.false_stops.get_or_create(&labels).set(share);
+            for (family, value) in [
+                (&metrics.recall, counts.recall),
+                (&metrics.precision, counts.precision),
+                (&metrics.false_stops, counts.false_stops_per_good),
+                (&metrics.stop_delay_seconds, counts.median_delay_seconds),
+            ] {
+                // Nothing is said before there is anything to say, nor after a
+                // later word took it back.
+                if let Some(value) = value {
+                    family.get_or_create(&labels).set(value);
+                } else {
+                    family.remove(&labels);
+                }
             }
         }
     }

@@ -507,6 +507,11 @@ impl Interface for Daemon {
         self.write_audit(&caller, release.as_ref(), text).await
     }
 
+    async fn general_audit(&self) -> Result<Vec<AuditLine>, GuardianError> {
+        let shared = &self.means.shared;
+        Ok(shared.stored("audit", shared.store.audit(None)).await?)
+    }
+
     fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.means.shared.subscribe()
     }

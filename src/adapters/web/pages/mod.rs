@@ -1,6 +1,7 @@
 //! The pages: HTML without a build step, readable without a script, followed
 //! live where there is one.
 
+mod audit;
 mod list;
 mod quality;
 mod release;
@@ -31,6 +32,7 @@ pub(super) fn routes() -> Router<Web> {
         .route("/", get(list_page))
         .route("/releases/{application}/{id}", get(release_page))
         .route("/quality", get(quality_page))
+        .route("/audit", get(audit_page))
         .route("/assets/style.css", get(style))
         .route("/assets/live.js", get(script))
         .route("/assets/icon.svg", get(icon))
@@ -136,6 +138,11 @@ async fn quality_page(State(web): State<Web>, Reader(who): Reader) -> Result<Htm
     Ok(frame("Quality", Some(&who), None, quality::body(&quality)))
 }
 
+async fn audit_page(State(web): State<Web>, Reader(who): Reader) -> Result<Html<String>, ProblemPage> {
+    let lines = web.guardian.general_audit().await?;
+    Ok(frame("Audit", Some(&who), None, audit::body(&lines)))
+}
+
 /// What is around every page. `events` is followed by the script; without one
 /// the page is loaded again now and then.
 pub(super) fn frame(title: &str, who: Option<&Who>, events: Option<&str>, body: Markup) -> Html<String> {
@@ -157,7 +164,7 @@ pub(super) fn frame(title: &str, who: Option<&Who>, events: Option<&str>, body: 
             body {
                 header.top {
                     a.home href="/" { "release guardian" }
-                    nav { a href="/" { "Releases" } a href="/quality" { "Quality" } }
+                    nav { a href="/" { "Releases" } a href="/quality" { "Quality" } a href="/audit" { "Audit" } }
                     span.who {
                         @match who {
                             Some(who) if who.by_cookie => {

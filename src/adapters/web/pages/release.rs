@@ -268,7 +268,7 @@ fn commands(commands: &[CommandRecord]) -> Markup {
             }
             @if let Some(at) = record.settled_at { span.quiet { " " (moment(at)) } }
             @if !record.attempts.is_empty() {
-                details { summary { (record.attempts.len()) " attempts" }
+                details { summary { (record.attempts.len()) (if record.attempts.len() == 1 { " attempt" } else { " attempts" }) }
                     ul { @for attempt in &record.attempts { li { (moment(attempt.at)) " " (attempt.result) } } } }
             }
         } } }
