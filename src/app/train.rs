@@ -15,10 +15,10 @@ use crate::adapters::recording::{self, Recording, RecordingError};
 use crate::domain::LabelOutcome;
 use crate::guard::engine::Effect;
 use crate::guard::{EngineSettings, Mode};
-use crate::judge::model::{Model, ModelChoice, Thresholds};
+use crate::judge::model::{Asked, Model, ModelChoice, Thresholds};
 use crate::learn::{
-    Confirm, Judged, Look, Outcomes, PastRelease, TrainError, TrainSettings, is_better, judge, probabilities,
-    train,
+    Confirm, Judged, Look, Outcomes, PastRelease, TrainError, TrainSettings, is_better, is_worse, judge,
+    probabilities, train,
 };
 
 use super::replay::replay;
@@ -33,8 +33,8 @@ pub struct Args {
     pub recordings: Vec<PathBuf>,
     /// Recordings that nothing is learned from, neither weights nor
     /// thresholds: the last word on whether the model is better. Each of
-    /// several folders is a set of its own, and the model must be better on
-    /// each.
+    /// several folders is a set of its own: the model must be better on all
+    /// together, and worse on none.
     #[arg(long, num_args = 1..)]
     pub held_out: Vec<PathBuf>,
     /// Folder for the artifact, its card and the report.
@@ -125,7 +125,7 @@ fn trained(args: &Args) -> Result<(), Failure> {
     let beaten = evaluation.current.as_ref().unwrap_or(&evaluation.without);
     let better = is_better(&evaluation.with, beaten)
         && is_better(&evaluation.with, &evaluation.without)
-        && sets.iter().all(|set| beats(set, &model, current.model(), settings.confirm));
+        && sets.iter().all(|set| stands(set, &model, current.model(), settings.confirm));
     let report = TrainReport {
         trained: &outcome,
         evaluation: &evaluation,
@@ -186,17 +186,18 @@ fn judge_with(
         .par_iter()
         .enumerate()
         .map(|(at, release)| {
-            let given = probabilities(release, |f| model.map_or(0.0, |m| m.probability(f)));
+            let asked = model.map_or(Asked::Suspects, |m| m.artifact().header.asked);
+            let given = probabilities(release, asked, |f| model.map_or(0.0, |m| m.probability(f)));
             judge(at, release, &given, thresholds, confirm)
         })
         .collect()
 }
 
-/// Whether a model is better on a set than none and than the current one.
-fn beats(set: &[PastRelease], model: &Model, current: Option<&Model>, confirm: Confirm) -> bool {
+/// Whether a model is no worse on a set than none and than the current one.
+fn stands(set: &[PastRelease], model: &Model, current: Option<&Model>, confirm: Confirm) -> bool {
     let by = |model: Option<&Model>| Outcomes::of(set, judge_all(set, model, confirm).iter());
     let with = by(Some(model));
-    is_better(&with, &by(None)) && current.is_none_or(|current| is_better(&with, &by(Some(current))))
+    !is_worse(&with, &by(None)) && current.is_none_or(|current| !is_worse(&with, &by(Some(current))))
 }
 
 /// Veto and act measured apart, on each held-out set, and on all together if

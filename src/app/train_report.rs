@@ -7,7 +7,7 @@ use maud::{DOCTYPE, PreEscaped, html};
 use crate::adapters::charts::{
     CalibrationBin, CalibrationChart, Curve, CurveChart, CurveMark, Drawing, HistogramChart, VARIABLES_CSS,
 };
-use crate::judge::model::{Kind, Thresholds};
+use crate::judge::model::{Asked, Kind, Thresholds};
 use crate::learn::{Judged, Outcomes, PastRelease, Trained};
 use crate::signal::Unit;
 
@@ -45,7 +45,15 @@ pub struct TrainReport<'a> {
 fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Boosted => "boosted trees",
+        Kind::Forest => "random forest",
         Kind::Logistic => "logistic regression",
+    }
+}
+
+fn asked(asked: Asked) -> &'static str {
+    match asked {
+        Asked::Suspects => "all looks with suspects",
+        Asked::Failing => "looks that only the funnel found failing",
     }
 }
 
@@ -90,12 +98,22 @@ impl TrainReport<'_> {
     pub fn text(&self) -> String {
         let header = &self.trained.artifact.header;
         let mut text = String::new();
-        for (name, auc, brier) in &self.trained.kinds {
-            let _ = writeln!(text, "- {}: area under the curve {auc:.3}, Brier {brier:.4}", kind(*name));
+        for tried in &self.trained.tried {
+            let _ = writeln!(
+                text,
+                "- {}, asked at {}: area under the curve {:.3}, Brier {:.4}, utility {:.4}",
+                kind(tried.kind),
+                asked(tried.asked),
+                tried.area_under_curve,
+                tried.brier,
+                tried.utility
+            );
         }
         let _ = writeln!(
             text,
-            "- Brier of always saying the share of faulty looks: {:.4}\n- act from {}, veto below {}\n",
+            "- taken: {}, asked at {}\n- Brier of always saying the share of faulty looks: {:.4}\n- act from {}, veto below {}\n",
+            kind(header.kind),
+            asked(header.asked),
             header.held_out.brier_of_base_rate,
             threshold(self.thresholds().act),
             threshold(self.thresholds().veto)

@@ -6,7 +6,7 @@ use crate::domain::{Alert, Group, Timestamp};
 use crate::signal::{Contact, Groups, Member, Observation, SignalId, Step, Window};
 
 use super::funnel::{Funnel, Graded, Span, View};
-use super::model::{Considered, Features, Model, ModelChoice, Suspects};
+use super::model::{Considered, Course, Features, Model, ModelChoice, Suspects};
 use super::rules::{self, CrashLoop, Silence, Threshold};
 use super::{Blind, Detector, Finding, Outcome, Verdict, WarmUp, WarmUpSeen, explain};
 
@@ -70,6 +70,7 @@ pub struct Judge {
     first_release: Timestamp,
     suspect_looks: u32,
     failing_looks: u32,
+    course: Course,
     considered: Option<Considered>,
     judges_newest: bool,
 }
@@ -105,6 +106,7 @@ impl Judge {
             first_release,
             suspect_looks: 0,
             failing_looks: 0,
+            course: Course::default(),
             considered: None,
             judges_newest: false,
         }
@@ -153,14 +155,16 @@ impl Judge {
             explain::finding(&observation, def, g, by_traffic)
         }));
         sort(&mut findings);
-        self.consider(&observation, &graded, &rules, &findings, to);
+        self.consider(&observation, &graded, &rules, &findings, (now, to));
         let mut probability = probability(&findings, &graded);
         let mut similar = Vec::new();
         if let (Some(model), Some(considered)) = (self.settings.model.model(), &self.considered) {
             similar = model.similar(&considered.features);
-            let calibrated = model.probability(&considered.features);
-            probability = if considered.by_rule { probability.max(calibrated) } else { calibrated };
-            ask(model, considered, calibrated, now, &mut findings);
+            if considered.is_asked(model.artifact().header.asked) {
+                let calibrated = model.probability(&considered.features);
+                probability = if considered.by_rule { probability.max(calibrated) } else { calibrated };
+                ask(model, considered, calibrated, now, &mut findings);
+            }
         }
         let blind = self.blind(&observation, &ready, to);
         let seen =
@@ -205,13 +209,14 @@ impl Judge {
         graded: &[Graded],
         rules: &[Finding],
         findings: &[Finding],
-        to: Step,
+        (now, to): (Timestamp, Step),
     ) {
         let counted = |f: &&Finding| !f.on_trial;
         let floor = findings.iter().filter(counted).map(|f| f.outcome).max().unwrap_or(Outcome::Healthy);
         if floor < Outcome::Suspect {
             self.suspect_looks = 0;
             self.failing_looks = 0;
+            self.course = Course::default();
             self.considered = None;
             return;
         }
@@ -220,6 +225,8 @@ impl Judge {
         let by_rule = rules.iter().filter(counted).any(|f| f.outcome == floor && floor == Outcome::Failing);
         let counting: Vec<Finding> = rules.iter().filter(counted).cloned().collect();
         let catalogue = observation.window.catalogue();
+        let strongest = graded.first().map(|g| (catalogue.signal(g.shift.signal).metric.as_str(), g));
+        self.course.follow(strongest.map(|(metric, g)| (metric, g.shift.margin)));
         let features = Features::of(&Suspects {
             shifts: graded.iter().map(|g| (g, catalogue.signal(g.shift.signal))).collect(),
             rules: &counting,
@@ -228,6 +235,9 @@ impl Judge {
             described: self.funnel.is_described(),
             suspect_looks: self.suspect_looks,
             failing_looks: self.failing_looks,
+            course: &self.course,
+            moving_share: self.funnel.moving_share(),
+            now,
             to,
             step_seconds: observation.window.step().as_secs_f64(),
         });
@@ -418,7 +428,8 @@ fn ask(
             {
                 finding.outcome = Outcome::Suspect;
                 finding.because.push_str(&format!(
-                    "; by past releases it is harmless: {percent:.0} % probability of a fault{like}"
+                    "; by past releases ({}) it is harmless: {percent:.0} % probability of a fault{like}",
+                    model.name()
                 ));
             }
             sort(findings);

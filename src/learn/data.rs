@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::judge::model::{Case, Considered, Data, Library, schema_names, sha256_hex};
+use crate::judge::model::{Asked, Case, Considered, Data, Library, schema_names, sha256_hex};
 
 /// Looks of one release that are learned from: more of them repeat each other.
-const LOOKS_MAX: usize = 6;
+const LOOKS_MAX: usize = 8;
 
 /// A spread is never believed to be smaller.
 const SPREAD_MIN: f64 = 0.05;
@@ -37,15 +37,15 @@ pub struct PastRelease {
 }
 
 impl PastRelease {
-    /// Looks that say something about the label: with suspects, and of a
-    /// faulty release from the onset on.
-    pub fn telling(&self) -> Vec<(&Look, &Considered)> {
+    /// Looks that say something about the label: those at which a model would
+    /// be asked, and of a faulty release from the onset on.
+    pub fn telling(&self, asked: Asked) -> Vec<(&Look, &Considered)> {
         let onset = self.onset_seconds.unwrap_or(0.0);
         let told: Vec<_> = self
             .looks
             .iter()
             .filter(|look| !self.faulty || look.at_seconds >= onset)
-            .filter_map(|look| Some((look, look.considered.as_ref()?)))
+            .filter_map(|look| Some((look, look.considered.as_ref().filter(|c| c.is_asked(asked))?)))
             .collect();
         if told.len() <= LOOKS_MAX {
             return told;
@@ -66,10 +66,10 @@ pub struct DataSet {
 
 impl DataSet {
     /// The telling looks of some releases.
-    pub fn of<'a>(releases: impl Iterator<Item = &'a PastRelease>) -> Self {
+    pub fn of<'a>(releases: impl Iterator<Item = &'a PastRelease>, asked: Asked) -> Self {
         let mut set = Self::default();
         for release in releases {
-            for (_, considered) in release.telling() {
+            for (_, considered) in release.telling(asked) {
                 set.rows.push(considered.features.values().to_vec());
                 set.labels.push(release.faulty);
             }
@@ -78,12 +78,17 @@ impl DataSet {
     }
 }
 
+/// Cases are compared, not computed with: a thousandth is near enough.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
 /// What the data was, for the artifact.
-pub fn describe(releases: &[PastRelease]) -> Data {
+pub fn describe(releases: &[PastRelease], asked: Asked) -> Data {
     let mut text = schema_names().join(",");
     let mut rows = 0;
     for release in releases {
-        let telling = release.telling();
+        let telling = release.telling(asked);
         rows += telling.len();
         let _ = write!(text, "\n{} {} {}", release.id, release.application, release.faulty);
         for (_, considered) in telling {
@@ -103,7 +108,7 @@ pub fn describe(releases: &[PastRelease]) -> Data {
 /// A library of at most `most` cases, as many of each cause as there is room
 /// for; healthy ones count as one cause that may fill half.
 pub fn library(releases: &[PastRelease], most: usize) -> Library {
-    let set = DataSet::of(releases.iter());
+    let set = DataSet::of(releases.iter(), Asked::Suspects);
     let width = schema_names().len();
     let spread = (0..width)
         .map(|at| {
@@ -115,13 +120,13 @@ pub fn library(releases: &[PastRelease], most: usize) -> Library {
         .collect();
     let mut by_cause: std::collections::BTreeMap<Option<&str>, Vec<Case>> = std::collections::BTreeMap::new();
     for release in releases {
-        let telling = release.telling();
+        let telling = release.telling(Asked::Suspects);
         let Some((_, considered)) = telling.get(telling.len() / 2) else { continue };
         let cause = release.faulty.then(|| release.cause.as_deref().unwrap_or("unnamed fault"));
         by_cause.entry(cause).or_default().push(Case {
             release: release.id.clone(),
             cause: cause.map(str::to_owned),
-            values: considered.features.values().to_vec(),
+            values: considered.features.values().iter().map(|v| rounded(*v)).collect(),
         });
     }
     let causes = by_cause.keys().filter(|cause| cause.is_some()).count().max(1);

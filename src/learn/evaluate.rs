@@ -2,7 +2,7 @@
 //! over the looks of past releases.
 
 use crate::judge::Outcome;
-use crate::judge::model::{Features, Thresholds};
+use crate::judge::model::{Asked, Features, Thresholds};
 
 use super::PastRelease;
 
@@ -79,9 +79,14 @@ impl Outcomes {
     }
 }
 
-/// The probability at each look of a release; absent without suspects.
-pub fn probabilities(release: &PastRelease, ask: impl Fn(&Features) -> f64) -> Vec<Option<f64>> {
-    release.looks.iter().map(|look| look.considered.as_ref().map(|c| ask(&c.features))).collect()
+/// The probability at each look of a release; absent where a model is not asked.
+pub fn probabilities(
+    release: &PastRelease,
+    asked: Asked,
+    ask: impl Fn(&Features) -> f64,
+) -> Vec<Option<f64>> {
+    let considered = release.looks.iter().map(|look| look.considered.as_ref());
+    considered.map(|c| c.filter(|c| c.is_asked(asked)).map(|c| ask(&c.features))).collect()
 }
 
 /// One release under thresholds, given the probability at each look.

@@ -3,7 +3,7 @@
 
 use linfa::prelude::Fit;
 use linfa::{Dataset, DatasetBase};
-use linfa_ensemble::AdaBoostParams;
+use linfa_ensemble::{AdaBoostParams, EnsembleLearnerParams};
 use linfa_logistic::LogisticRegression;
 use linfa_trees::{DecisionTree, TreeNode};
 use ndarray::{Array1, Array2};
@@ -63,6 +63,15 @@ pub struct Fitted {
 
 const ROWS_MIN: usize = 20;
 
+/// The rarer label is repeated at most so often.
+const REPEATED_MAX: usize = 20;
+
+/// Depth of a forest's trees, and the shares of rows and features that each is
+/// given.
+const FOREST_DEPTH: usize = 8;
+const FOREST_ROWS: f64 = 0.6;
+const FOREST_FEATURES: f64 = 0.3;
+
 impl Fitted {
     /// Fits a model to rows.
     ///
@@ -81,6 +90,7 @@ impl Fitted {
         let targets: Array1<usize> = set.labels.iter().map(|l| usize::from(*l)).collect();
         match settings.kind {
             Kind::Boosted => boosted(records, targets, settings),
+            Kind::Forest => forest(set, settings),
             Kind::Logistic => logistic(records, targets),
         }
     }
@@ -88,7 +98,7 @@ impl Fitted {
     /// The score of a row, with the intercept.
     pub fn score(&self, values: &[f64]) -> f64 {
         match self.kind {
-            Kind::Boosted => crate::judge::model::vote(&self.trees, values),
+            Kind::Boosted | Kind::Forest => crate::judge::model::vote(&self.trees, values),
             Kind::Logistic => {
                 let sum: f64 = self.linear.iter().zip(values).map(|(weight, value)| weight * value).sum();
                 sum + self.intercept
@@ -119,15 +129,71 @@ fn boosted(records: Array2<f64>, targets: Array1<usize>, settings: FitSettings) 
         .zip(&model.model_weights)
         .map(|(tree, weight)| {
             let mut nodes = Vec::new();
-            flatten(tree.root_node(), &mut nodes);
+            flatten(tree.root_node(), None, &mut nodes);
             Tree { weight: *weight, nodes }
         })
         .collect();
     Ok(Fitted { kind: Kind::Boosted, trees, linear: Vec::new(), intercept: 0.0 })
 }
 
-/// Parents before their children; gives the node's place.
-fn flatten(node: &TreeNode<f64, usize>, nodes: &mut Vec<Node>) -> u32 {
+/// Trees on random rows and features, whose leaves vote by the share of faulty
+/// looks in them.
+fn forest(set: &DataSet, settings: FitSettings) -> Result<Fitted, FitError> {
+    let count = |label: bool| set.labels.iter().filter(|l| **l == label).count().max(1);
+    let rare = count(true) < count(false);
+    let times = (count(!rare) / count(rare)).clamp(1, REPEATED_MAX);
+    // A rare label is repeated, or every leaf would have the same majority.
+    let repeated = |row: usize| if set.labels[row] == rare { times } else { 1 };
+    let order: Vec<usize> =
+        (0..set.rows.len()).flat_map(|row| std::iter::repeat_n(row, repeated(row))).collect();
+    let flat: Vec<f64> = order.iter().flat_map(|row| set.rows[*row].iter().copied()).collect();
+    let width = set.rows.first().map_or(0, Vec::len);
+    let records = Array2::from_shape_vec((order.len(), width), flat)
+        .map_err(|error| FitError::Fit(error.to_string()))?;
+    let targets: Array1<usize> = order.iter().map(|row| usize::from(set.labels[*row])).collect();
+    let tree = DecisionTree::<f64, usize>::params()
+        .max_depth(Some(FOREST_DEPTH))
+        .min_weight_leaf(6.0)
+        .min_weight_split(12.0);
+    let model = EnsembleLearnerParams::new_fixed_rng(tree, ChaCha8Rng::seed_from_u64(settings.seed))
+        .ensemble_size(settings.trees)
+        .bootstrap_proportion(FOREST_ROWS)
+        .feature_proportion(FOREST_FEATURES)
+        .fit(&Dataset::new(records, targets))
+        .map_err(|error| FitError::Fit(error.to_string()))?;
+    let trees = model.models.iter().zip(&model.model_features).map(|(tree, features)| {
+        let mut nodes = Vec::new();
+        flatten(tree.root_node(), Some(features), &mut nodes);
+        weigh_leaves(&mut nodes, set, repeated);
+        Tree { weight: 1.0, nodes }
+    });
+    Ok(Fitted { kind: Kind::Forest, trees: trees.collect(), linear: Vec::new(), intercept: 0.0 })
+}
+
+/// Digits beyond these make an artifact larger and nothing better.
+fn rounded(value: f64) -> f64 {
+    (value * 1e5).round() / 1e5
+}
+
+/// Leaves vote by how many looks of each label they have, from -1 to 1.
+fn weigh_leaves(nodes: &mut [Node], set: &DataSet, repeated: impl Fn(usize) -> usize) {
+    let mut counts = vec![(1.0, 2.0); nodes.len()];
+    for (row, values) in set.rows.iter().enumerate() {
+        let at = crate::judge::model::leaf_of(nodes, values);
+        let weight = repeated(row) as f64;
+        counts[at].0 += if set.labels[row] { weight } else { 0.0 };
+        counts[at].1 += weight;
+    }
+    for (node, (faulty, all)) in nodes.iter_mut().zip(counts) {
+        if node.feature.is_none() {
+            node.value = rounded(2.0 * faulty / all - 1.0);
+        }
+    }
+}
+
+/// Parents before their children; gives the node's place. `chosen` are the
+/// features that a tree was given, if not all.
+fn flatten(node: &TreeNode<f64, usize>, chosen: Option<&[usize]>, nodes: &mut Vec<Node>) -> u32 {
     let at = nodes.len();
     let leaf = |value: usize| Node {
         feature: None,
@@ -140,9 +206,16 @@ fn flatten(node: &TreeNode<f64, usize>, nodes: &mut Vec<Node>) -> u32 {
     nodes.push(leaf(node.prediction().unwrap_or(0)));
     let children = node.children();
     if let ([Some(left), Some(right)], false) = (children.as_slice(), node.is_leaf()) {
-        let left = flatten(left, nodes);
-        let right = flatten(right, nodes);
-        nodes[at] = Node { feature: u16::try_from(feature).ok(), threshold, left, right, value: 0.0 };
+        let left = flatten(left, chosen, nodes);
+        let right = flatten(right, chosen, nodes);
+        let feature = chosen.and_then(|chosen| chosen.get(feature).copied()).unwrap_or(feature);
+        nodes[at] = Node {
+            feature: u16::try_from(feature).ok(),
+            threshold: rounded(threshold),
+            left,
+            right,
+            value: 0.0,
+        };
     }
     at as u32
 }

@@ -12,7 +12,7 @@ pub use data::{DataSet, Look, PastRelease};
 pub use evaluate::{Confirm, Judged, Outcomes, area_under_curve, brier, judge, probabilities};
 pub use fit::{FitError, FitSettings, Fitted};
 pub use pseudo::{Calibration, CutSettings, PseudoRelease, Stretch, cut};
-pub use train::{TrainError, TrainSettings, Trained, is_better, train, utility};
+pub use train::{TrainError, TrainSettings, Trained, Tried, is_better, is_worse, train, utility};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::judge::Outcome;
-use crate::judge::model::{Calibrator, Considered, Features, Kind, Model, Thresholds, schema_names};
+use crate::judge::model::{Asked, Calibrator, Considered, Features, Kind, Model, Thresholds, schema_names};
 
 fn considered(values: [f64; 2], floor: Outcome, by_rule: bool) -> Considered {
     let mut row = vec![0.0; schema_names().len()];
@@ -102,8 +102,8 @@ fn thresholds_do_what_the_judge_does() {
 #[test]
 fn looks_of_a_faulty_release_before_its_onset_teach_nothing() {
     let look = || Some(considered([0.0; 2], Outcome::Suspect, false));
-    assert_eq!(release(0, true, vec![look(), look(), look(), None]).telling().len(), 1);
-    assert_eq!(release(1, false, vec![look(), look(), None]).telling().len(), 2);
+    assert_eq!(release(0, true, vec![look(), look(), look(), None]).telling(Asked::Suspects).len(), 1);
+    assert_eq!(release(1, false, vec![look(), look(), None]).telling(Asked::Suspects).len(), 2);
 }
 
 #[test]
@@ -138,4 +138,19 @@ fn scores_of_a_logistic_model_have_its_intercept_and_the_artifact_the_same_proba
     let (with, without) =
         (calibrator.probability(fitted.score(&[0.4])), fitted.absorb(calibrator).probability(bare));
     assert!((with - without).abs() < 1e-12, "{with} {without}");
+}
+
+#[test]
+fn leaves_of_a_forest_vote_by_what_came_to_them_and_a_rare_label_counts_as_much() {
+    // One row in ten is healthy; the second feature says nothing.
+    let row = |at: usize| vec![if at.is_multiple_of(10) { 0.0 } else { 1.0 }, (at % 7) as f64];
+    let rows: Vec<Vec<f64>> = (0..400).map(row).collect();
+    let labels = (0..400).map(|at: usize| !at.is_multiple_of(10)).collect();
+    let settings = FitSettings { kind: Kind::Forest, trees: 40, depth: 3, rate: 0.5, seed: 3 };
+    let fitted = Fitted::fit(&DataSet { rows, labels }, settings).unwrap();
+    let (harmless, harm) = (fitted.score(&[0.0, 3.0]), fitted.score(&[1.0, 3.0]));
+    assert!(harmless < 0.0 && harm > 0.0, "{harmless} {harm}");
+    assert!((harmless + harm).abs() < 0.3, "as far from the middle: {harmless} {harm}");
+    let values = |node: &crate::judge::model::Node| node.feature.is_some() || node.value.abs() <= 1.0;
+    assert!(fitted.trees.iter().all(|tree| tree.nodes.iter().all(values)));
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use crate::judge::model::{
-    Artifact, ArtifactError, Calibrator, Header, HeldOut, Kind, Payload, Schema, Thresholds, sha256_hex,
+    Artifact, ArtifactError, Asked, Calibrator, Header, HeldOut, Kind, Payload, Schema, Thresholds,
+    sha256_hex,
 };
 
 use super::data::{describe, library};
@@ -16,6 +17,9 @@ use super::{DataSet, PastRelease};
 
 /// Recall that a model may cost, of all faulty releases, whatever it gains.
 const RECALL_COST_MAX: f64 = 0.01;
+
+/// The same where thresholds are chosen: releases that were chosen by flatter.
+const RECALL_COST_CHOSEN: f64 = 0.006;
 
 /// Share of releases that are faulty where the guardian works. In the data
 /// about half are, which would make false stops look cheap.
@@ -63,8 +67,8 @@ pub struct Trained {
     pub bytes: Vec<u8>,
     /// The same, read back and checked.
     pub artifact: Artifact,
-    /// By kind: area under the curve and Brier, out of fold.
-    pub kinds: Vec<(Kind, f64, f64)>,
+    /// What was tried, out of fold.
+    pub tried: Vec<Tried>,
     /// Out of fold: probability and label by look.
     pub scored: Vec<(f64, bool)>,
     /// Out of fold, by name: without the model, veto alone, act alone, both.
@@ -75,9 +79,27 @@ pub struct Trained {
     pub judged: Vec<Judged>,
 }
 
+/// One kind of model, out of fold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tried {
+    /// How it scores.
+    pub kind: Kind,
+    /// At which looks it is asked.
+    pub asked: Asked,
+    /// Over those looks.
+    pub area_under_curve: f64,
+    /// Over those looks.
+    pub brier: f64,
+    /// Of the releases, with the best thresholds, in false stops a release.
+    pub utility: f64,
+}
+
 /// What one kind of model gives out of fold.
 struct OutOfFold {
     kind: Kind,
+    asked: Asked,
+    thresholds: Thresholds,
+    utility: f64,
     calibrator: Calibrator,
     /// By release and look.
     probabilities: Vec<Vec<Option<f64>>>,
@@ -89,27 +111,38 @@ struct OutOfFold {
 /// # Errors
 /// If they are too few.
 pub fn train(releases: &[PastRelease], settings: &TrainSettings) -> Result<Trained, TrainError> {
-    let candidates = [Kind::Boosted, Kind::Logistic]
+    let ways = [Kind::Boosted, Kind::Forest, Kind::Logistic]
+        .into_iter()
+        .flat_map(|kind| [Asked::Suspects, Asked::Failing].map(|asked| (kind, asked)));
+    let fitted: Vec<_> = ways
+        .collect::<Vec<_>>()
         .into_par_iter()
-        .map(|kind| out_of_fold(releases, settings, kind))
-        .collect::<Result<Vec<_>, _>>()?;
-    let kinds: Vec<(Kind, f64, f64)> =
-        candidates.iter().map(|c| (c.kind, area_under_curve(&c.scored), brier(&c.scored))).collect();
+        .map(|(kind, asked)| out_of_fold(releases, settings, kind, asked))
+        .collect();
+    // Without enough failing looks those with suspects may still be enough.
+    let (mut candidates, mut refused) = (Vec::new(), FitError::TooLittle { faulty: 0, healthy: 0 });
+    for candidate in fitted {
+        match candidate {
+            Ok(candidate) => candidates.push(candidate),
+            Err(error) => refused = error,
+        }
+    }
+    let tried = candidates.iter().map(OutOfFold::tried).collect();
     let mut best: Option<OutOfFold> = None;
     for candidate in candidates {
-        if best.as_ref().is_none_or(|b| brier(&candidate.scored) < brier(&b.scored)) {
+        let of_less_use = |b: &OutOfFold| {
+            let [ours, others] = [&candidate, b].map(|c| (c.utility, -brier(&c.scored)));
+            ours.0.total_cmp(&others.0).then(ours.1.total_cmp(&others.1)).is_gt()
+        };
+        if best.as_ref().is_none_or(of_less_use) {
             best = Some(candidate);
         }
     }
-    let best = best.ok_or(FitError::TooLittle { faulty: 0, healthy: 0 })?;
-    let all: Vec<usize> = (0..releases.len()).collect();
-    let judged_by = |thresholds: Thresholds| -> Vec<Judged> {
-        all.iter()
-            .map(|at| judge(*at, &releases[*at], &best.probabilities[*at], thresholds, settings.confirm))
-            .collect()
-    };
+    let best = best.ok_or(refused)?;
+    let thresholds = best.thresholds;
+    let judged_by =
+        |thresholds: Thresholds| judged(releases, &best.probabilities, thresholds, settings.confirm);
     let outcomes_of = |thresholds: Thresholds| Outcomes::of(releases, judged_by(thresholds).iter());
-    let thresholds = choose(&outcomes_of);
     let ways = [
         ("without a model", Thresholds::default()),
         ("veto alone", Thresholds { act: None, ..thresholds }),
@@ -129,7 +162,7 @@ pub fn train(releases: &[PastRelease], settings: &TrainSettings) -> Result<Train
         .collect();
     let ways: Vec<(&'static str, Outcomes)> = ways.iter().map(|(name, t)| (*name, outcomes_of(*t))).collect();
 
-    let fitted = Fitted::fit(&DataSet::of(releases.iter()), fit_settings(settings, best.kind))?;
+    let fitted = Fitted::fit(&DataSet::of(releases.iter(), best.asked), fit_settings(settings, best.kind))?;
     let payload = Payload {
         calibrator: fitted.absorb(best.calibrator),
         trees: fitted.trees,
@@ -140,7 +173,29 @@ pub fn train(releases: &[PastRelease], settings: &TrainSettings) -> Result<Train
     let bytes = Artifact::write(header, &payload)?;
     let artifact = Artifact::read(&bytes)?;
     let judged = judged_by(thresholds);
-    Ok(Trained { bytes, artifact, kinds, scored: best.scored, ways, unseen_kinds, judged })
+    Ok(Trained { bytes, artifact, tried, scored: best.scored, ways, unseen_kinds, judged })
+}
+
+impl OutOfFold {
+    fn tried(&self) -> Tried {
+        Tried {
+            kind: self.kind,
+            asked: self.asked,
+            area_under_curve: area_under_curve(&self.scored),
+            brier: brier(&self.scored),
+            utility: self.utility,
+        }
+    }
+}
+
+fn judged(
+    releases: &[PastRelease],
+    probabilities: &[Vec<Option<f64>>],
+    thresholds: Thresholds,
+    confirm: Confirm,
+) -> Vec<Judged> {
+    let each = releases.iter().zip(probabilities).enumerate();
+    each.map(|(at, (release, given))| judge(at, release, given, thresholds, confirm)).collect()
 }
 
 fn header(
@@ -163,9 +218,10 @@ fn header(
         name: settings.name.clone(),
         version: settings.version.clone(),
         kind: best.kind,
+        asked: best.asked,
         schema: Schema::current(),
         thresholds,
-        data: describe(releases),
+        data: describe(releases, best.asked),
         held_out: HeldOut {
             brier: brier(&best.scored),
             brier_of_base_rate: brier(&flat),
@@ -207,6 +263,7 @@ fn out_of_fold(
     releases: &[PastRelease],
     settings: &TrainSettings,
     kind: Kind,
+    asked: Asked,
 ) -> Result<OutOfFold, FitError> {
     let folds: Vec<Fitted> = (0..settings.folds.max(2))
         .into_par_iter()
@@ -214,24 +271,28 @@ fn out_of_fold(
             let seen = releases
                 .iter()
                 .filter(|r| application_fold(r, settings) != k && kind_fold(r, settings) != Some(k));
-            Fitted::fit(&DataSet::of(seen), fit_settings(settings, kind))
+            Fitted::fit(&DataSet::of(seen, asked), fit_settings(settings, kind))
         })
         .collect::<Result<_, _>>()?;
     let model_of = |release: &PastRelease| &folds[application_fold(release, settings) as usize];
     let (mut scores, mut labels) = (Vec::new(), Vec::new());
     for release in releases {
-        for (_, considered) in release.telling() {
+        for (_, considered) in release.telling(asked) {
             scores.push(model_of(release).score(considered.features.values()));
             labels.push(release.faulty);
         }
     }
     let calibrator = calibrate(&scores, &labels)?;
-    let probabilities = releases
+    let probabilities: Vec<_> = releases
         .iter()
-        .map(|r| super::probabilities(r, |f| calibrator.probability(model_of(r).score(f.values()))))
+        .map(|r| super::probabilities(r, asked, |f| calibrator.probability(model_of(r).score(f.values()))))
         .collect();
     let scored = scores.into_iter().map(|s| calibrator.probability(s)).zip(labels).collect();
-    Ok(OutOfFold { kind, calibrator, probabilities, scored })
+    let outcomes_of =
+        |t: Thresholds| Outcomes::of(releases, judged(releases, &probabilities, t, settings.confirm).iter());
+    let thresholds = choose(&outcomes_of);
+    let utility = utility(&outcomes_of(thresholds));
+    Ok(OutOfFold { kind, asked, thresholds, utility, calibrator, probabilities, scored })
 }
 
 /// What stopping is worth per release, in false stops: faults that are caught
@@ -241,8 +302,8 @@ pub fn utility(outcomes: &Outcomes) -> f64 {
     caught - (1.0 - FAULTY_SHARE) * outcomes.false_stop_rate()
 }
 
-fn loses_little(new: &Outcomes, old: &Outcomes) -> bool {
-    new.recall() + RECALL_COST_MAX >= old.recall()
+fn loses_little(new: &Outcomes, old: &Outcomes, most: f64) -> bool {
+    new.recall() + most >= old.recall()
 }
 
 /// The veto of the highest utility at little recall lost, then the act
@@ -257,7 +318,7 @@ fn choose(outcomes_of: &(impl Fn(Thresholds) -> Outcomes + Sync)) -> Thresholds 
     let mut chosen = Thresholds::default();
     let mut best = utility(&without);
     for (veto, outcomes) in vetoes {
-        if loses_little(&outcomes, &without) && utility(&outcomes) > best {
+        if loses_little(&outcomes, &without, RECALL_COST_CHOSEN) && utility(&outcomes) > best {
             chosen.veto = Some(veto);
             best = utility(&outcomes);
         }
@@ -273,7 +334,13 @@ fn choose(outcomes_of: &(impl Fn(Thresholds) -> Outcomes + Sync)) -> Thresholds 
     chosen
 }
 
+/// Whether a set speaks against promotion: of less utility, or of more than a
+/// little less recall.
+pub fn is_worse(new: &Outcomes, old: &Outcomes) -> bool {
+    !loses_little(new, old, RECALL_COST_MAX) || utility(new) < utility(old)
+}
+
 /// Whether to promote: of more utility, and at most a little less recall.
 pub fn is_better(new: &Outcomes, old: &Outcomes) -> bool {
-    loses_little(new, old) && utility(new) > utility(old)
+    loses_little(new, old, RECALL_COST_MAX) && utility(new) > utility(old)
 }

@@ -262,13 +262,14 @@ async fn an_application_that_nobody_configured_is_integrated_or_told_what_is_mis
 /// An artifact as `train` writes one, with the same word on everything.
 fn artifact() -> Vec<u8> {
     use release_guardian::judge::model::{
-        Artifact, Calibrator, Data, Header, HeldOut, Kind, Payload, Schema, Thresholds, schema_names,
+        Artifact, Asked, Calibrator, Data, Header, HeldOut, Kind, Payload, Schema, Thresholds, schema_names,
         sha256_hex,
     };
     let header = Header {
         name: "by-hand".to_owned(),
         version: "7".to_owned(),
         kind: Kind::Logistic,
+        asked: Asked::Suspects,
         schema: Schema::current(),
         thresholds: Thresholds::default(),
         data: Data { hash: sha256_hex(b"nothing"), releases: 2, faulty: 1, rows: 2 },

@@ -7,6 +7,7 @@ mod fading;
 mod onset;
 mod scale;
 mod shift;
+mod vicinity;
 mod warming;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use crate::signal::{BadWhen, Catalogue, Observation, Shape, SignalClass, SignalD
 pub use baseline::{Baseline, Span, View, WINDOWS};
 pub use counts::{normal_tail, tail_probability};
 pub use shift::{Budget, Look, Shift, is_counted};
+pub use vicinity::Vicinity;
 
 use baseline::{contrast, has_restlessness};
 
@@ -63,6 +65,7 @@ pub struct Funnel {
     traffic: Option<usize>,
     looks: u64,
     suspects: BTreeSet<usize>,
+    moving_share: f64,
     described: bool,
     measured_signals: usize,
 }
@@ -89,6 +92,8 @@ pub struct Graded {
     pub grade: Grade,
     /// Why a strong change is only suspect.
     pub held_back: Option<&'static str>,
+    /// What surrounds it; only of the two that the trained model looks at.
+    pub vicinity: Vicinity,
 }
 
 impl Funnel {
@@ -146,6 +151,12 @@ impl Funnel {
         self.described
     }
 
+    /// At the newest look, of the signals that were not suspects, the share that
+    /// moved enough to be looked at in full; NaN if there were none.
+    pub fn moving_share(&self) -> f64 {
+        self.moving_share
+    }
+
     /// Whether signals appeared since the history was measured.
     pub fn is_outdated(&self, observation: &Observation<'_>) -> bool {
         observation.window.catalogue().signals().count() != self.measured_signals
@@ -182,11 +193,16 @@ impl Funnel {
         });
         let look = Look { traffic: traffic.as_ref(), ..plain };
         let mut graded = Vec::new();
+        let (mut screened, mut moving) = (0.0, 0.0);
         for (at, judged) in self.judged.iter().enumerate() {
             let def = catalogue.signal(judged.id);
             let in_full = self.suspects.contains(&at) || (self.looks + at as u64).is_multiple_of(FULL_EVERY);
-            if !in_full && !screen(&look, judged.id, def, &judged.baseline) {
-                continue;
+            if !in_full {
+                screened += 1.0;
+                if !screen(&look, judged.id, def, &judged.baseline) {
+                    continue;
+                }
+                moving += 1.0;
             }
             match look.shift(judged.id, def, &judged.baseline) {
                 Some(shift) if shift.margin >= 0.5 => {
@@ -200,9 +216,17 @@ impl Funnel {
                 }
             }
         }
+        self.moving_share = moving / screened;
         excuse_slow_starts(&mut graded, catalogue);
         self.excuse_old_quantiles(&mut graded, catalogue);
         graded.sort_by(|a, b| b.grade.cmp(&a.grade).then(b.shift.margin.total_cmp(&a.shift.margin)));
+        for at in leading(&graded, catalogue).into_iter().flatten() {
+            let g = &graded[at];
+            let judged = self.judged.iter().find(|j| j.id == g.shift.signal && j.baseline.view == g.view);
+            if let Some(judged) = judged {
+                graded[at].vicinity = look.vicinity(catalogue.signal(judged.id), &judged.baseline, &g.shift);
+            }
+        }
         graded
     }
 
@@ -251,7 +275,14 @@ impl Funnel {
             onset.filter(|o| o.is_usual).map(|_| "it changed like that before the release as well")
         });
         let grade = if held_back.is_none() { Grade::Failing } else { Grade::Suspect };
-        Graded { shift, view: judged.baseline.view, bound: judged.baseline.bound, grade, held_back }
+        Graded {
+            shift,
+            view: judged.baseline.view,
+            bound: judged.baseline.bound,
+            grade,
+            held_back,
+            vicinity: Vicinity::default(),
+        }
     }
 
     /// Some kinds of signal need more than a change to be a fault.
@@ -297,6 +328,14 @@ impl Funnel {
             SignalClass::Other => None,
         }
     }
+}
+
+/// The places of the gravest shift and of the gravest of another metric, as
+/// segments repeat what their sum says.
+pub fn leading(graded: &[Graded], catalogue: &Catalogue) -> [Option<usize>; 2] {
+    let metric = |g: &Graded| &catalogue.signal(g.shift.signal).metric;
+    let second = graded.iter().position(|g| metric(g) != metric(&graded[0]));
+    [(!graded.is_empty()).then_some(0), second]
 }
 
 /// Where reference machines are there and none shows the signal, what moves

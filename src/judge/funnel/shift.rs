@@ -149,7 +149,7 @@ impl Changes {
         &self.change[window * self.members..][..self.members]
     }
 
-    fn sums(&self, window: usize) -> &[(f64, f64)] {
+    pub(super) fn sums(&self, window: usize) -> &[(f64, f64)] {
         &self.sums[window * self.members..][..self.members]
     }
 }

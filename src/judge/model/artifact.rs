@@ -77,6 +77,8 @@ pub enum ArtifactError {
 pub enum Kind {
     /// Boosted shallow trees.
     Boosted,
+    /// Trees on random rows and features, whose leaves vote by shares.
+    Forest,
     /// A weighted sum.
     Logistic,
 }
@@ -97,6 +99,17 @@ impl Schema {
         let hash = sha256_hex(names.join("\n").as_bytes());
         Self { names, hash }
     }
+}
+
+/// At which looks a model is asked; it was fitted to such looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// At all looks with suspects.
+    #[default]
+    Suspects,
+    /// Where the funnel alone found a failure: whether that is harm.
+    Failing,
 }
 
 /// From which probability on the model changes an outcome; absent is never.
@@ -153,6 +166,9 @@ pub struct Header {
     pub version: String,
     /// How it scores.
     pub kind: Kind,
+    /// At which looks it is asked.
+    #[serde(default)]
+    pub asked: Asked,
     /// Its features.
     pub schema: Schema,
     /// Where it changes outcomes.
@@ -186,7 +202,7 @@ pub struct Node {
     /// Index of the right child.
     #[serde(rename = "r")]
     pub right: u32,
-    /// A leaf's vote: 1 is faulty, -1 is healthy.
+    /// A leaf's vote, from -1 for healthy to 1 for faulty.
     #[serde(rename = "v")]
     pub value: f64,
 }
@@ -219,7 +235,7 @@ impl Calibrator {
 /// The fitted numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Payload {
-    /// Of a boosted model.
+    /// Of boosted trees and forests.
     pub trees: Vec<Tree>,
     /// A weight a feature, of a logistic model.
     pub linear: Vec<f64>,
@@ -353,11 +369,11 @@ fn check_scores(header: &Header) -> Result<(), String> {
 fn check_payload(header: &Header, payload: &Payload) -> Result<(), String> {
     let width = header.schema.names.len();
     match header.kind {
-        Kind::Boosted if payload.trees.is_empty() => return Err("it has no trees".to_owned()),
+        Kind::Boosted | Kind::Forest if payload.trees.is_empty() => return Err("it has no trees".to_owned()),
         Kind::Logistic if payload.linear.len() != width => {
             return Err(format!("it has {} weights for {width} features", payload.linear.len()));
         }
-        Kind::Boosted | Kind::Logistic => {}
+        Kind::Boosted | Kind::Forest | Kind::Logistic => {}
     }
     for (at, tree) in payload.trees.iter().enumerate() {
         check_tree(tree, width).map_err(|why| format!("tree {at}: {why}"))?;

@@ -2,11 +2,12 @@
 //! units, finite, and around 1, so that a service that was never seen before
 //! looks like those that were.
 
-use crate::domain::Group;
-use crate::judge::funnel::{Grade, Graded, View, is_counted};
+use super::Asked;
+use crate::domain::{Group, Timestamp};
+use crate::judge::funnel::{Grade, Graded, Vicinity, View, is_counted};
 use crate::judge::rules::RULES;
 use crate::judge::{Finding, Outcome};
-use crate::signal::{Groups, SignalClass, SignalDef, Step, Unit};
+use crate::signal::{Groups, Shape, SignalClass, SignalDef, Step, Unit};
 
 /// The rule of limits that people set.
 const OWN_LIMIT: &str = "threshold";
@@ -30,6 +31,42 @@ pub struct Considered {
     pub by_rule: bool,
 }
 
+/// How the suspects went on from look to look.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Course {
+    metric: String,
+    same_looks: u32,
+    margin: f64,
+    margin_before: f64,
+    highest: f64,
+}
+
+impl Course {
+    /// One more look: the metric and the margin of the strongest shift.
+    pub fn follow(&mut self, strongest: Option<(&str, f64)>) {
+        let (metric, margin) = strongest.unwrap_or_default();
+        if metric == self.metric {
+            self.same_looks = self.same_looks.saturating_add(1);
+        } else {
+            metric.clone_into(&mut self.metric);
+            self.same_looks = 1;
+        }
+        self.margin_before = self.margin;
+        self.margin = margin;
+        self.highest = self.highest.max(margin);
+    }
+}
+
+impl Considered {
+    /// Whether a model that is asked at such looks is asked at this one.
+    pub fn is_asked(&self, asked: Asked) -> bool {
+        match asked {
+            Asked::Suspects => true,
+            Asked::Failing => self.floor == Outcome::Failing && !self.by_rule,
+        }
+    }
+}
+
 /// The suspects of one look.
 pub struct Suspects<'a> {
     /// What the funnel found, gravest first, with each one's signal.
@@ -46,6 +83,12 @@ pub struct Suspects<'a> {
     pub suspect_looks: u32,
     /// For how many looks in a row the outcome was failing.
     pub failing_looks: u32,
+    /// How they went on.
+    pub course: &'a Course,
+    /// The share of all other signals that moved enough to be looked at in full.
+    pub moving_share: f64,
+    /// The moment of the look.
+    pub now: Timestamp,
     /// The first step that is not over.
     pub to: Step,
     /// Seconds a step.
@@ -80,6 +123,9 @@ pub fn schema_names() -> Vec<&'static str> {
         described: false,
         suspect_looks: 0,
         failing_looks: 0,
+        course: &Course::default(),
+        moving_share: f64::NAN,
+        now: Timestamp::default(),
         to: 0,
         step_seconds: 1.0,
     };
@@ -103,8 +149,9 @@ fn flag(is: bool) -> f64 {
 type Row = Vec<(&'static str, f64)>;
 
 fn row(suspects: &Suspects<'_>) -> Row {
-    let mut row = Row::with_capacity(80);
+    let mut row = Row::with_capacity(160);
     circumstances(suspects, &mut row);
+    course(suspects, &mut row);
     classes(suspects, &mut row);
     rules(suspects, &mut row);
     let strongest = suspects.shifts.first().copied();
@@ -113,6 +160,9 @@ fn row(suspects: &Suspects<'_>) -> Row {
     let second =
         suspects.shifts.iter().find(|(_, d)| strongest.is_some_and(|s| s.1.metric != d.metric)).copied();
     shift(suspects, second, &SECOND, &mut row);
+    around(strongest, &AROUND_FIRST, &mut row);
+    around(second, &AROUND_SECOND, &mut row);
+    kind(strongest, &mut row);
     row
 }
 
@@ -140,6 +190,29 @@ fn circumstances(suspects: &Suspects<'_>, row: &mut Row) {
         ("failing signals", log(failing, 30.0)),
         ("strong signals held back", log(excused, 30.0)),
         ("fading signals", log(shifts.iter().filter(|(g, _)| g.shift.fading).count() as f64, 30.0)),
+    ]);
+}
+
+fn course(suspects: &Suspects<'_>, row: &mut Row) {
+    let batches = || suspects.groups.members.iter().filter_map(|m| m.released_at);
+    let seconds = |at: Option<Timestamp>| at.map_or(f64::NAN, |at| suspects.now.seconds_from(at));
+    let mut moments: Vec<Timestamp> = batches().collect();
+    moments.sort_unstable();
+    moments.dedup();
+    let course = suspects.course;
+    let strongest = suspects.shifts.first();
+    let begins =
+        strongest.map_or(f64::NAN, |(g, _)| (suspects.to - g.shift.since) as f64 * suspects.step_seconds);
+    let newest = seconds(moments.last().copied());
+    row.extend([
+        ("batches", log(moments.len() as f64, 10.0)),
+        ("since first batch", log(seconds(moments.first().copied()), 3600.0)),
+        ("since newest batch", log(newest, 3600.0)),
+        ("shift before newest batch", bounded((begins - newest) / 600.0)),
+        ("looks of the same metric", log(f64::from(course.same_looks), 60.0)),
+        ("margin of the look before", log(course.margin_before, 20.0)),
+        ("highest margin", log(course.highest, 20.0)),
+        ("other signals that move", bounded(suspects.moving_share)),
     ]);
 }
 
@@ -290,4 +363,91 @@ fn shift(
         bounded(times),
     ];
     row.extend(names.iter().copied().zip(values));
+}
+
+const AROUND_FIRST: [&str; 16] = [
+    "1st: score over needed",
+    "1st: reference most",
+    "1st: reference share",
+    "1st: reference machines",
+    "1st: released least",
+    "1st: released most",
+    "1st: newest third",
+    "1st: newest step",
+    "1st: longer window",
+    "1st: windows",
+    "1st: noise",
+    "1st: events",
+    "1st: usual events",
+    "1st: released traffic",
+    "1st: reference traffic",
+    "1st: pseudo-releases",
+];
+
+const AROUND_SECOND: [&str; 16] = [
+    "2nd: score over needed",
+    "2nd: reference most",
+    "2nd: reference share",
+    "2nd: reference machines",
+    "2nd: released least",
+    "2nd: released most",
+    "2nd: newest third",
+    "2nd: newest step",
+    "2nd: longer window",
+    "2nd: windows",
+    "2nd: noise",
+    "2nd: events",
+    "2nd: usual events",
+    "2nd: released traffic",
+    "2nd: reference traffic",
+    "2nd: pseudo-releases",
+];
+
+fn around(of: Option<(&Graded, &SignalDef)>, names: &[&'static str; 16], row: &mut Row) {
+    let a = of.map_or_else(Vicinity::default, |(graded, _)| graded.vicinity);
+    let values = [
+        log(a.score_times, 20.0),
+        bounded(a.reference_most),
+        bounded(a.reference_share),
+        log(a.reference_machines, 50.0),
+        bounded(a.released_least),
+        bounded(a.released_most / 2.0),
+        bounded(a.newest),
+        bounded(a.last_step),
+        bounded(a.longer),
+        bounded(a.windows),
+        bounded(a.noise),
+        log(a.events, 1000.0),
+        log(a.events_usual, 1000.0),
+        bounded(a.released_traffic),
+        bounded(a.reference_traffic),
+        log(a.pseudo_releases, 400.0),
+    ];
+    row.extend(names.iter().copied().zip(values));
+}
+
+/// What the strongest shift is of.
+fn kind(of: Option<(&Graded, &SignalDef)>, row: &mut Row) {
+    let is = |what: fn(&Graded, &SignalDef) -> bool| flag(of.is_some_and(|(g, d)| what(g, d)));
+    row.extend([
+        ("1st: of errors", is(|_, d| d.class == SignalClass::Errors)),
+        ("1st: of latency", is(|_, d| d.class == SignalClass::Latency)),
+        ("1st: of traffic", is(|_, d| d.class == SignalClass::Traffic)),
+        ("1st: of saturation", is(|_, d| d.class == SignalClass::Saturation)),
+        ("1st: of business", is(|_, d| d.class == SignalClass::Business)),
+        ("1st: of logs", is(|_, d| d.class == SignalClass::Logs)),
+        ("1st: of health", is(|_, d| d.class == SignalClass::Health)),
+        ("1st: ratio", is(|_, d| d.shape == Shape::Ratio)),
+        ("1st: rate", is(|_, d| d.shape == Shape::Rate)),
+        ("1st: mean", is(|_, d| d.shape == Shape::Mean)),
+        ("1st: slow share", is(|_, d| d.shape == Shape::Slow)),
+        ("1st: by traffic", is(|_, d| d.by_traffic)),
+        ("1st: outgoing", is(|_, d| d.outgoing)),
+        ("1st: refusals", is(|_, d| d.refusals)),
+        ("1st: kind of error", is(|_, d| d.error_kind)),
+        ("1st: without a past", is(|g, _| g.shift.values[0].is_none())),
+        ("1st: without reference", is(|g, _| g.shift.values[3].is_none())),
+        ("1st: is over", is(|g, _| g.shift.is_over)),
+        ("1st: not sure", is(|g, _| g.shift.margin < 1.0)),
+    ]);
 }

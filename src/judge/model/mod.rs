@@ -9,15 +9,15 @@ mod predict;
 use std::sync::{Arc, OnceLock};
 
 pub use artifact::{
-    Artifact, ArtifactError, BYTES_MAX, Calibrator, Data, FORMAT, Header, HeldOut, Kind, Node, Payload,
-    Schema, Thresholds, Tree, sha256_hex,
+    Artifact, ArtifactError, Asked, BYTES_MAX, Calibrator, Data, FORMAT, Header, HeldOut, Kind, Node,
+    Payload, Schema, Thresholds, Tree, sha256_hex,
 };
-pub use features::{Considered, Features, Suspects, schema_names};
+pub use features::{Considered, Course, Features, Suspects, schema_names};
 pub use library::{Case, Library};
-pub use predict::{Model, vote};
+pub use predict::{Model, leaf_of, vote};
 
-/// The model that ships with the program, if one was better than none.
-const SHIPPED: Option<&[u8]> = None;
+/// The model that ships with the program: it was better than none.
+const SHIPPED: &[u8] = include_bytes!("../../../models/default/1/model.rgm");
 
 /// Which model the judge asks.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -35,7 +35,7 @@ impl ModelChoice {
     /// The model that ships with the program.
     pub fn shipped() -> Self {
         static MODEL: OnceLock<ModelChoice> = OnceLock::new();
-        MODEL.get_or_init(|| SHIPPED.map_or(Self::Without, Self::of_bytes)).clone()
+        MODEL.get_or_init(|| Self::of_bytes(SHIPPED)).clone()
     }
 
     /// A model from an artifact's bytes, or the reason why it is refused.

@@ -2,7 +2,7 @@
 
 use crate::judge::SimilarCase;
 
-use super::{Artifact, Features, Kind, Tree};
+use super::{Artifact, Features, Kind, Node, Tree};
 
 /// Cases shown beside a probability.
 const SIMILAR: usize = 3;
@@ -49,7 +49,7 @@ impl Model {
     pub fn score(&self, features: &Features) -> f64 {
         let payload = &self.artifact.payload;
         match self.artifact.header.kind {
-            Kind::Boosted => vote(&payload.trees, features.values()),
+            Kind::Boosted | Kind::Forest => vote(&payload.trees, features.values()),
             Kind::Logistic => {
                 payload.linear.iter().zip(features.values()).map(|(weight, value)| weight * value).sum()
             }
@@ -61,10 +61,15 @@ impl Model {
         self.artifact.payload.library.nearest(features, SIMILAR)
     }
 
+    /// Its name and version.
+    pub fn name(&self) -> String {
+        let header = &self.artifact.header;
+        format!("model {} {}", header.name, header.version)
+    }
+
     /// Its name, version and hash.
     pub fn describe(&self) -> String {
-        let header = &self.artifact.header;
-        format!("model {} {} ({})", header.name, header.version, &self.artifact.hash[..12])
+        format!("{} ({})", self.name(), &self.artifact.hash[..12])
     }
 }
 
@@ -73,19 +78,19 @@ pub fn vote(trees: &[Tree], values: &[f64]) -> f64 {
     let mut sum = 0.0;
     let mut weights = 0.0;
     for tree in trees {
-        sum += tree.weight * leaf(tree, values);
+        sum += tree.weight * tree.nodes.get(leaf_of(&tree.nodes, values)).map_or(0.0, |leaf| leaf.value);
         weights += tree.weight;
     }
     if weights > 0.0 { sum / weights } else { 0.0 }
 }
 
-fn leaf(tree: &Tree, values: &[f64]) -> f64 {
+/// The place of the leaf that some values come to.
+pub fn leaf_of(nodes: &[Node], values: &[f64]) -> usize {
     let mut at = 0;
     // Children stand behind their parents, so the walk ends.
-    while let Some(node) = tree.nodes.get(at) {
-        let Some(feature) = node.feature else { return node.value };
-        let left = values.get(usize::from(feature)).is_some_and(|v| *v < node.threshold);
-        at = if left { node.left as usize } else { node.right as usize };
+    while let Some(Node { feature: Some(feature), threshold, left, right, .. }) = nodes.get(at) {
+        let is_left = values.get(usize::from(*feature)).is_some_and(|v| v < threshold);
+        at = if is_left { *left as usize } else { *right as usize };
     }
-    0.0
+    at
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Timestamp;
 use crate::judge::funnel::{Grade, Graded, Shift, View};
 use crate::signal::{BadWhen, Groups, Shape, SignalClass, SignalDef, SignalId, Unit};
 
@@ -43,6 +44,7 @@ fn header() -> Header {
         name: "hand".to_owned(),
         version: "1".to_owned(),
         kind: Kind::Boosted,
+        asked: Asked::Suspects,
         schema: Schema::current(),
         thresholds: Thresholds { act: Some(0.9), veto: Some(0.1) },
         data: Data { hash: sha256_hex(b"rows"), releases: 40, faulty: 20, rows: 90 },
@@ -190,6 +192,7 @@ fn graded(number: f64, steps: i64) -> Graded {
         bound: None,
         grade: Grade::Failing,
         held_back: None,
+        vicinity: crate::judge::funnel::Vicinity { newest: number, noise: -number, ..Default::default() },
     }
 }
 
@@ -202,6 +205,9 @@ proptest! {
         let shifts = [graded(number, steps), graded(other, steps)];
         let (first, mut second) = (definition(SignalClass::Errors), definition(SignalClass::Latency));
         second.metric = "latency".to_owned();
+        let mut course = Course::default();
+        course.follow(Some(("requests", other)));
+        course.follow(Some(("requests", number)));
         let features = Features::of(&Suspects {
             shifts: vec![(&shifts[0], &first), (&shifts[1], &second)],
             rules: &[],
@@ -210,6 +216,9 @@ proptest! {
             described: true,
             suspect_looks: looks,
             failing_looks: looks,
+            course: &course,
+            moving_share: number,
+            now: Timestamp::default(),
             to: 0,
             step_seconds: seconds,
         });
@@ -269,6 +278,9 @@ fn each_rule_has_a_feature_of_its_own_and_limits_that_people_set_share_one() {
             described: true,
             suspect_looks: 1,
             failing_looks: 0,
+            course: &Course::default(),
+            moving_share: 0.0,
+            now: Timestamp::default(),
             to: 0,
             step_seconds: 10.0,
         });
@@ -284,4 +296,31 @@ fn each_rule_has_a_feature_of_its_own_and_limits_that_people_set_share_one() {
     let limit = of(&[finding("checkout p99", crate::judge::Outcome::Failing)]);
     let threshold = RULES.iter().position(|rule| *rule == "threshold").unwrap();
     assert_eq!((limit[threshold], limit.iter().sum::<f64>()), (1.0, 1.0));
+}
+
+#[test]
+fn the_model_that_ships_has_this_programs_features_and_was_better_than_none() {
+    let ModelChoice::InForce(model) = ModelChoice::shipped() else {
+        panic!("{}: train it again, as docs/models.md says", ModelChoice::shipped().describe());
+    };
+    let header = &model.artifact().header;
+    assert_eq!(header.schema, Schema::current());
+    let HeldOut { recall, recall_without, false_stops, false_stops_without, .. } = header.held_out;
+    assert!(recall + 0.01 >= recall_without && false_stops < 0.8 * false_stops_without, "{header:?}");
+    assert!(header.thresholds.veto.is_some() || header.thresholds.act.is_some());
+    let cases = &model.artifact().payload.library.cases;
+    assert!(cases.iter().any(|case| case.cause.is_none()) && cases.iter().any(|case| case.cause.is_some()));
+    let card = include_str!("../../../models/default/1/card.md");
+    assert!(card.contains(&model.artifact().hash), "the card is of another file");
+    assert!(card.contains(&header.data.hash));
+}
+
+#[test]
+fn a_model_of_failing_looks_is_asked_only_where_the_funnel_alone_found_a_failure() {
+    use crate::judge::Outcome;
+    let considered = |floor, by_rule| Considered { features: features(0.0, 0.0), floor, by_rule };
+    assert!(considered(Outcome::Failing, false).is_asked(Asked::Failing));
+    assert!(!considered(Outcome::Failing, true).is_asked(Asked::Failing), "a rule is not questioned");
+    assert!(!considered(Outcome::Suspect, false).is_asked(Asked::Failing));
+    assert!(considered(Outcome::Suspect, false).is_asked(Asked::Suspects));
 }
