@@ -12,9 +12,11 @@ mod warming;
 
 use std::collections::BTreeSet;
 
-use crate::domain::Group;
+use crate::domain::{Group, Timestamp};
 use crate::judge::WarmUp;
-use crate::signal::{BadWhen, Catalogue, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
+use crate::signal::{
+    BadWhen, Catalogue, Contact, Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit,
+};
 
 pub use baseline::{Baseline, Span, View, WINDOWS};
 pub use counts::{normal_tail, tail_probability};
@@ -44,7 +46,7 @@ const LEAKS: [(f64, f64); 2] = [(600.0, 0.12), (300.0, 0.3)];
 const COLLECTED_LEAKS: [(f64, f64); 2] = [(1800.0, 0.25), (600.0, 0.4)];
 
 /// Machines are drained before they restart and take traffic when their health
-/// is seen, while a proxy beside them answers all the time.
+/// is seen, while a proxy before them answers all the time and hides it.
 const FIRST_TRAFFIC_SECONDS: f64 = 90.0;
 
 /// How long clients keep what they compute quantiles of: ten minutes is the
@@ -317,7 +319,11 @@ impl Funnel {
             SignalClass::Traffic | SignalClass::Business => {
                 let left = share_left(shift);
                 let fell = look.fell_since_start(judged.id, def, &judged.baseline);
-                if left <= 0.03 && !fell && shift.age_seconds < FIRST_TRAFFIC_SECONDS {
+                if left <= 0.03
+                    && !fell
+                    && shift.age_seconds < FIRST_TRAFFIC_SECONDS
+                    && !is_seen_to_restart(look, &shift.shows)
+                {
                     return Some("it may still wait for its first traffic");
                 }
                 (left > 0.03 && !fell).then_some("a smaller share of the traffic from the start")
@@ -369,6 +375,21 @@ fn past_is_missing(judged: &Judged, def: &SignalDef, shift: &Shift) -> Option<&'
     };
     (depends_on_share || judged.baseline.view == View::Restlessness)
         .then_some("the released machines have no past of their own to compare with")
+}
+
+/// Whether one of these members was silent or restarted since its release: what
+/// it serves from then on is its own doing.
+fn is_seen_to_restart(look: &Look<'_>, shows: &[usize]) -> bool {
+    let members = &look.observation.groups.members;
+    shows.iter().any(|index| {
+        let member = &members[*index];
+        let (Some(released_at), Some(instance)) = (member.released_at, look.observation.instance(member))
+        else {
+            return false;
+        };
+        let silent = |(at, contact): &(Timestamp, Contact)| *at >= released_at && *contact == Contact::Silent;
+        instance.restarts.iter().any(|at| *at >= released_at) || instance.contacts.iter().any(silent)
+    })
 }
 
 /// Where the release system said what share of the traffic a released machine

@@ -16,6 +16,10 @@ const BEFORE_STEPS_MIN: Step = 30;
 /// Fewest values before the release that may speak against it.
 const BEFORE_BINS_MIN: usize = 12;
 
+/// Fewest values since the release that are held against it: the strength of
+/// fewer is small for want of them.
+const AFTER_BINS_MIN: usize = 6;
+
 /// A change point of the past with this share of the strength of the release's
 /// own tells of a series that does such things.
 const PAST_SHARE: f64 = 0.33;
@@ -63,7 +67,9 @@ impl Look<'_> {
             .max_by(|a, b| a.1.total_cmp(&b.1))
             .filter(|(_, strength)| *strength > 0.0)?;
         let past = energy_of_splits(&around.values[..around.before]).into_iter().fold(0.0, f64::max);
-        let is_usual = around.before >= BEFORE_BINS_MIN && past > PAST_SHARE * strength;
+        let after = around.values.len() - around.before;
+        let enough = around.before >= BEFORE_BINS_MIN && after >= AFTER_BINS_MIN;
+        let is_usual = enough && past > PAST_SHARE * strength;
         Some(Onset { since: *around.at.get(at + 1)?, is_usual })
     }
 
