@@ -201,6 +201,8 @@ pub fn replay_all(
     let at_once = replay_order::at_once(applications.len());
     let replayed: Vec<_> = applications
         .par_iter()
+        // Else the longest share a piece of work, which one thread does alone.
+        .with_max_len(1)
         .flat_map(|application| replay_order::replay_in_order(application, at_once, settings, || bar.inc(1)))
         .collect();
     bar.finish_and_clear();

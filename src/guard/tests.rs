@@ -36,12 +36,8 @@ fn look(engine: &mut Engine, seconds: i64, answers: bool) {
     }
 }
 
-fn passing(engine: &Engine) -> u32 {
-    engine.snapshot().unwrap().passing_looks
-}
-
-#[test]
-fn a_clock_that_is_set_back_does_not_end_the_watch() {
+/// Twenty minutes of a past, and a release of one of four machines at second 0.
+fn begun() -> Engine {
     let mut engine = Engine::new(EngineSettings::default());
     (-1_200..0).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
     let order: ReleaseOrder = serde_json::from_str(
@@ -51,6 +47,16 @@ fn a_clock_that_is_set_back_does_not_end_the_watch() {
     )
     .unwrap();
     engine.handle(at(0), Input::Begin(Box::new(order))).unwrap();
+    engine
+}
+
+fn passing(engine: &Engine) -> u32 {
+    engine.snapshot().unwrap().passing_looks
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_end_the_watch() {
+    let mut engine = begun();
     (0..200).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
     // For a while the machine believed that it was an hour later.
     (3_800..3_900).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
@@ -68,15 +74,7 @@ fn a_clock_that_is_set_back_does_not_end_the_watch() {
 
 #[test]
 fn looks_count_for_a_gate_once_the_newest_batch_can_be_judged() {
-    let mut engine = Engine::new(EngineSettings::default());
-    (-1_200..0).step_by(10).for_each(|seconds| look(&mut engine, seconds, true));
-    let order: ReleaseOrder = serde_json::from_str(
-        r#"{"format": 1, "id": "r", "application": "shop", "started_at": "2026-03-01T00:10:00Z",
-            "batches": [{"started_at": "2026-03-01T00:10:00Z", "instances": ["a"]}],
-            "reference": ["b", "c", "d"]}"#,
-    )
-    .unwrap();
-    engine.handle(at(0), Input::Begin(Box::new(order))).unwrap();
+    let mut engine = begun();
     look(&mut engine, 0, true);
     assert_eq!(engine.verdict().unwrap().outcome, Outcome::Unknown, "it has not settled");
     assert_eq!(passing(&engine), 0);

@@ -241,6 +241,44 @@ fn what_comes_and_goes_at_one_machine_is_not_believed_when_it_comes_after_the_re
 }
 
 #[test]
+fn a_machine_behind_a_proxy_may_wait_for_its_first_traffic_but_not_for_ever() {
+    let served_again_at = |again: i64| {
+        Story::usual(400).tell(move |machine, second| {
+            let drained = machine < 2 && (0..again).contains(&second);
+            let mut page = well(machine, second);
+            if drained {
+                // The proxy's page stands still.
+                page.iter_mut().for_each(|shown| {
+                    if let Grows(_, rate) = shown {
+                        *rate = 0.0;
+                    }
+                });
+            }
+            Some(page)
+        })
+    };
+    assert_eq!(reasons(&served_again_at(60)), Vec::<&str>::new());
+    let never = reasons(&served_again_at(1000)).join("; ");
+    assert!(never.contains("rate of web_requests_total on 2 of 2 released machines 0 /s"), "{never}");
+}
+
+#[test]
+fn less_idle_time_stops_unless_there_is_more_to_do() {
+    let busy = |percent: f64, load: f64| {
+        Story::usual(600).tell(move |machine, second| {
+            let (busy, load) = if is_bad(machine, second) { (percent, load) } else { (10.0, 1.0) };
+            let rate = 80.0 * load * jitter(machine, second, 1);
+            let idle = 100.0 - busy * jitter(machine, second, 5);
+            let requests = Grows("web_requests_total{code=\"200\"}".to_owned(), rate);
+            Some(vec![requests, Is("worker_idle_time_percent".to_owned(), idle)])
+        })
+    };
+    let spinning = reasons(&busy(40.0, 1.0)).join("; ");
+    assert!(spinning.contains("worker_idle_time_percent on 2 of 2 released machines 60"), "{spinning}");
+    assert_eq!(reasons(&busy(20.0, 2.0)), Vec::<&str>::new());
+}
+
+#[test]
 fn requests_that_are_refused_all_of_a_sudden_stop_and_a_few_more_do_not() {
     let refusing = |share: f64| {
         Story::usual(600).tell(move |machine, second| {

@@ -11,7 +11,7 @@ use crate::signal::{BadWhen, Shape, SignalClass, SignalDef, Unit};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
     knee: f64,
-    /// Of shares of what went well: what is missing from it is compared.
+    /// Of shares of what went well or is idle: what is missing from it is compared.
     top: Option<f64>,
 }
 
@@ -48,16 +48,18 @@ impl Scale {
             }
             Shape::Rate | Shape::Mean | Shape::Level => 0.1,
         };
+        // Of shares the missing part compares, and nobody says whether they are
+        // ratios or in per cent. A tenth of the time busy is little, wherever
+        // it came from.
         let of_good = def.class == SignalClass::Errors && def.bad_when == BadWhen::Lower;
-        if of_good && def.shape == Shape::Level && (0.0..=100.0).contains(&typical) {
-            // Nobody says whether it is a ratio or in per cent.
+        let knee = match (of_good && def.shape == Shape::Level, def.is_idle_share()) {
+            (true, _) => Some(0.002),
+            (false, true) => Some(0.05),
+            (false, false) => None,
+        };
+        if let Some(knee) = knee.filter(|_| (0.0..=100.0).contains(&typical)) {
             let top = if typical <= 1.0 { 1.0 } else { 100.0 };
-            return Self { knee: 0.002 * top, top: Some(top) };
-        }
-        if def.is_idle_share() && (0.0..=100.0).contains(&typical) {
-            // A tenth of the time busy is little, wherever it came from.
-            let top = if typical <= 1.0 { 1.0 } else { 100.0 };
-            return Self { knee: 0.05 * top, top: Some(top) };
+            return Self { knee: knee * top, top: Some(top) };
         }
         Self { knee: floor.max(share * typical.abs()).max(f64::MIN_POSITIVE), top: None }
     }

@@ -365,43 +365,31 @@ fn shift(
     row.extend(names.iter().copied().zip(values));
 }
 
-const AROUND_FIRST: [&str; 16] = [
-    "1st: score over needed",
-    "1st: reference most",
-    "1st: reference share",
-    "1st: reference machines",
-    "1st: released least",
-    "1st: released most",
-    "1st: newest third",
-    "1st: newest step",
-    "1st: longer window",
-    "1st: windows",
-    "1st: noise",
-    "1st: events",
-    "1st: usual events",
-    "1st: released traffic",
-    "1st: reference traffic",
-    "1st: pseudo-releases",
-];
+macro_rules! around_names {
+    ($which:literal) => {
+        [
+            concat!($which, ": score over needed"),
+            concat!($which, ": reference most"),
+            concat!($which, ": reference share"),
+            concat!($which, ": reference machines"),
+            concat!($which, ": released least"),
+            concat!($which, ": released most"),
+            concat!($which, ": newest third"),
+            concat!($which, ": newest step"),
+            concat!($which, ": longer window"),
+            concat!($which, ": windows"),
+            concat!($which, ": noise"),
+            concat!($which, ": events"),
+            concat!($which, ": usual events"),
+            concat!($which, ": released traffic"),
+            concat!($which, ": reference traffic"),
+            concat!($which, ": pseudo-releases"),
+        ]
+    };
+}
 
-const AROUND_SECOND: [&str; 16] = [
-    "2nd: score over needed",
-    "2nd: reference most",
-    "2nd: reference share",
-    "2nd: reference machines",
-    "2nd: released least",
-    "2nd: released most",
-    "2nd: newest third",
-    "2nd: newest step",
-    "2nd: longer window",
-    "2nd: windows",
-    "2nd: noise",
-    "2nd: events",
-    "2nd: usual events",
-    "2nd: released traffic",
-    "2nd: reference traffic",
-    "2nd: pseudo-releases",
-];
+const AROUND_FIRST: [&str; 16] = around_names!("1st");
+const AROUND_SECOND: [&str; 16] = around_names!("2nd");
 
 fn around(of: Option<(&Graded, &SignalDef)>, names: &[&'static str; 16], row: &mut Row) {
     let a = of.map_or_else(Vicinity::default, |(graded, _)| graded.vicinity);

@@ -82,6 +82,24 @@ fn restarts_after_the_one_that_brought_the_version_stop_unless_all_machines_rest
 }
 
 #[test]
+fn one_more_restart_in_the_first_minute_is_no_loop_however_many_machines_do_it() {
+    let restarting = |restarts: &'static [i64]| {
+        Story::usual(600).tell(move |machine, second| {
+            let restarts = if machine < 2 { restarts } else { &[] };
+            let newest = restarts.iter().rev().find(|at| **at <= second).copied();
+            let mut page = well(machine, second);
+            let started = newest.unwrap_or(-50_000) as f64;
+            page.push(Is("process_start_time_seconds".to_owned(), 1_790_000_000.0 + started));
+            Some(page)
+        })
+    };
+    let twice = restarting(&[0, 40]);
+    assert!(!said(&twice, "crash_loop").is_empty(), "it is told");
+    assert!(!stopped_by(&twice, "crash_loop"), "{:?}", reasons(&twice));
+    assert!(stopped_by(&restarting(&[0, 40, 100]), "crash_loop"));
+}
+
+#[test]
 fn orders_that_stop_while_requests_go_on_stop_unless_they_stop_everywhere() {
     let ordered = |whom: fn(usize) -> bool| {
         Story::usual(300).tell(move |machine, second| {

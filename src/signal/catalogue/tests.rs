@@ -54,6 +54,53 @@ fn identity_and_scrape_series_are_not_judged() {
 }
 
 #[test]
+fn classes_of_errors_are_kinds_and_classes_of_statuses_are_results() {
+    let mut catalogue = Catalogue::default();
+    for text in [r#"jobs_errors_total{class="JsonException"}"#, r#"page_errors_total{class="5xx"}"#] {
+        catalogue.feeds(&Arc::new(text.parse().unwrap()));
+    }
+    let of = |metric: &str| {
+        let signals = catalogue.signals().filter(|(_, def)| def.metric == metric);
+        signals.map(|(_, def)| (def.shape, def.error_kind)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("jobs_errors_total"), [(Shape::Rate, false), (Shape::Rate, true)]);
+    assert!(of("page_errors_total").contains(&(Shape::Ratio, false)));
+}
+
+#[test]
+fn latency_is_not_divided_by_kind_of_error() {
+    let names = found(
+        &[
+            r#"call_seconds_sum{error_type="500",route="/a"}"#,
+            r#"call_seconds_count{error_type="500",route="/a"}"#,
+        ],
+        &[("call_seconds", MetricKind::Histogram)],
+    );
+    assert_eq!(names, ["mean of call_seconds", "mean of call_seconds route=/a", "rate of call_seconds"]);
+}
+
+#[test]
+fn meters_are_traffic_and_the_share_of_idle_time_is_no_number_of_idle_connections() {
+    let mut catalogue = Catalogue::default();
+    let gauges = ["shop_meter_rate1m", "java_ProcessCpuLoad", "worker_idle_ratio", "pool_idle_connections"];
+    catalogue.learn_families(&gauges.map(|name| MetricFamily {
+        name: name.to_owned(),
+        kind: MetricKind::Gauge,
+        unit: None,
+        help: None,
+    }));
+    for text in gauges {
+        catalogue.feeds(&Arc::new(text.parse().unwrap()));
+    }
+    let found: Vec<_> = catalogue.signals().map(|(_, def)| (def.class, def.is_idle_share())).collect();
+    let saturation = SignalClass::Saturation;
+    assert_eq!(
+        found,
+        [(SignalClass::Traffic, false), (saturation, false), (saturation, true), (saturation, false)]
+    );
+}
+
+#[test]
 fn segments_are_bounded() {
     let series: Vec<String> =
         (0..100).map(|i| format!("http_requests_total{{code=\"200\",path=\"/{i}\"}}")).collect();
