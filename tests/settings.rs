@@ -48,6 +48,41 @@ fn every_good_file_is_read() {
     }
 }
 
+/// Every file that is asked for has a template's text.
+struct Pasted;
+
+impl Surroundings for Pasted {
+    fn variable(&self, _name: &str) -> Option<String> {
+        None
+    }
+    fn read(&self, _path: &Path) -> io::Result<String> {
+        Ok("{{ headline }}".to_owned())
+    }
+}
+
+#[test]
+fn every_block_of_settings_in_the_documentation_is_taken_as_it_is_pasted() {
+    let mut blocks = 0;
+    for path in files("docs", ".md") {
+        let text = fs::read_to_string(&path).unwrap();
+        for block in text.split("```toml\n").skip(1) {
+            let mut block = block.split("```").next().unwrap().to_owned();
+            // A route goes below the channels that it names.
+            if block.starts_with("[[notify.route]]") {
+                for name in ["team", "mail", "oncall"] {
+                    let channel = format!("name = \"{name}\"\nkind = \"slack\"\nurl = \"${{URL}}\"\n");
+                    block = format!("[[notify.channel]]\n{channel}{block}");
+                }
+            }
+            if let Err(problems) = Settings::read("pasted.toml", &block, &Pasted) {
+                panic!("{}: a block is not taken:\n{problems}", path.display());
+            }
+            blocks += 1;
+        }
+    }
+    assert!(blocks >= 16, "{blocks} blocks");
+}
+
 #[test]
 fn every_example_is_read() {
     for path in files("config", ".toml") {

@@ -718,6 +718,7 @@ async fn the_pages_show_the_decision_both_groups_and_what_was_blind() {
         "4.1 %",
         "latency of /pay: fewer than 20 requests",
         "confirmed, read back",
+        "is confirmed: the release system's state was read back.",
         "Roll back",
         "<svg",
     ] {

@@ -249,7 +249,9 @@ fn decision_behind(at: Timestamp, kind: NoticeKind, decisions: &[Decision]) -> O
     match kind {
         NoticeKind::Course => None,
         NoticeKind::Advice
+        | NoticeKind::Pausing
         | NoticeKind::Paused
+        | NoticeKind::RollingBack
         | NoticeKind::RolledBack
         | NoticeKind::Blind
         | NoticeKind::CommandFailed => decisions.iter().rev().find(|decision| decision.at <= at),

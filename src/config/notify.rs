@@ -42,9 +42,9 @@ impl Severity {
     /// How urgent a notice of this kind is.
     pub fn of(kind: NoticeKind) -> Self {
         match kind {
-            NoticeKind::Course => Self::Info,
+            NoticeKind::Course | NoticeKind::Paused | NoticeKind::RolledBack => Self::Info,
             NoticeKind::Advice | NoticeKind::Blind => Self::Warning,
-            NoticeKind::Paused | NoticeKind::RolledBack | NoticeKind::CommandFailed => Self::Critical,
+            NoticeKind::Pausing | NoticeKind::RollingBack | NoticeKind::CommandFailed => Self::Critical,
         }
     }
 }

@@ -102,13 +102,17 @@ pub struct Notice {
 pub enum NoticeKind {
     /// Shown, never acts.
     Advice,
-    /// The release was paused.
+    /// A pause was ordered; whether it was done is not known yet.
+    Pausing,
+    /// The release system did pause it.
     Paused,
-    /// The release was rolled back.
+    /// A rollback was ordered; whether it was done is not known yet.
+    RollingBack,
+    /// The release system did bring the old version back.
     RolledBack,
     /// Nothing could be judged for too long.
     Blind,
-    /// A command was refused or could not be delivered: a person must act.
+    /// A command was refused or is not confirmed: a person must act.
     CommandFailed,
     /// It began, ended, was resumed.
     Course,

@@ -20,6 +20,11 @@ const ADVICE_MAX: u32 = 5;
 /// Most findings and blind spots kept in a decision.
 const REASONS_MAX: usize = 8;
 
+/// How a command is said to be done when the state was read back, and when
+/// the release system's answer is all there is.
+const CONFIRMED: &str = "which the release system confirms: its state was read back";
+const TAKEN: &str = "as far as is known: the command was taken, its effect cannot be read back";
+
 /// Who decides about the release now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -287,8 +292,8 @@ impl EpisodeSnapshot {
             (true, Action::Proceed | Action::Advise) | (false, _) => {}
         }
         let kind = match (acts, would) {
-            (true, Action::Rollback) => NoticeKind::RolledBack,
-            (true, Action::Pause) => NoticeKind::Paused,
+            (true, Action::Rollback) => NoticeKind::RollingBack,
+            (true, Action::Pause) => NoticeKind::Pausing,
             (true, Action::Proceed | Action::Advise) | (false, _) => NoticeKind::Advice,
         };
         if action != Action::Proceed {
@@ -345,7 +350,7 @@ impl EpisodeSnapshot {
         self.blind_told = true;
         let choice = match policy.when_blind {
             WhenBlind::Hold => "gates answer inconclusive until it can be judged",
-            WhenBlind::Pause => "the release is paused",
+            WhenBlind::Pause => "the policy is to pause it",
             WhenBlind::Proceed => "the release goes on unjudged",
         };
         let why = verdict.blind.first().map_or_else(|| "no data".to_owned(), ToString::to_string);
@@ -432,12 +437,16 @@ impl EpisodeSnapshot {
         }
         let mut effects = Vec::new();
         let (kind, action, because) = match order {
-            OperatorOrder::Hold => (Some(CommandKind::Pause), Action::Pause, "held by an operator"),
-            OperatorOrder::Resume => (Some(CommandKind::Resume), Action::Proceed, "resumed by an operator"),
-            OperatorOrder::Rollback => {
-                (Some(CommandKind::Rollback), Action::Rollback, "rolled back by an operator")
+            OperatorOrder::Hold => {
+                (Some(CommandKind::Pause), Action::Pause, "an operator ordered to hold it")
             }
-            OperatorOrder::HandBack => (None, Action::Proceed, "handed back to the guardian"),
+            OperatorOrder::Resume => {
+                (Some(CommandKind::Resume), Action::Proceed, "an operator ordered to resume it")
+            }
+            OperatorOrder::Rollback => {
+                (Some(CommandKind::Rollback), Action::Rollback, "an operator ordered to roll it back")
+            }
+            OperatorOrder::HandBack => (None, Action::Proceed, "an operator handed it back to the guardian"),
         };
         self.control = match order {
             OperatorOrder::Hold | OperatorOrder::Resume | OperatorOrder::Rollback => {
@@ -462,7 +471,7 @@ impl EpisodeSnapshot {
         effects.push(Effect::Notify(Notice {
             at: now,
             kind: NoticeKind::Course,
-            text: format!("{}: {because} {who}", self.key()),
+            text: format!("{}: {because}: {who}", self.key()),
         }));
         effects.push(Effect::Changed);
         Ok(effects)
@@ -479,12 +488,14 @@ impl EpisodeSnapshot {
         let Some(outstanding) = self.outstanding.take_if(|c| c.id == *command) else { return Vec::new() };
         let mut effects = Vec::new();
         match settlement {
-            Settlement::Confirmed { .. } => match outstanding.kind {
+            Settlement::Confirmed { read_back } => match outstanding.kind {
                 CommandKind::Pause => {
                     self.phase = Phase::Paused;
                     self.paused_at = Some(now);
+                    effects.push(self.done(outstanding.kind, *read_back, now));
                 }
                 CommandKind::Resume => {
+                    effects.push(self.done(outstanding.kind, *read_back, now));
                     self.phase = if self.finished_at.is_some() { Phase::Soaking } else { Phase::Watching };
                     self.paused_at = None;
                     self.outcomes.clear();
@@ -492,20 +503,25 @@ impl EpisodeSnapshot {
                 }
                 CommandKind::Rollback => {
                     self.phase = Phase::RolledBack;
+                    effects.push(self.done(outstanding.kind, *read_back, now));
                     effects.push(Effect::Changed);
                     effects.push(Effect::Ended);
                     return effects;
                 }
             },
             Settlement::Refused { reason } | Settlement::Unreachable { reason } => {
-                let word = outstanding.kind.word();
+                let (word, by_hand) = match outstanding.kind {
+                    CommandKind::Pause => ("pause", "Pause it by hand"),
+                    CommandKind::Rollback => ("rollback", "Roll it back by hand"),
+                    CommandKind::Resume => ("resumption", "Resume it by hand"),
+                };
                 let how = if matches!(settlement, Settlement::Refused { .. }) {
                     "was refused"
                 } else {
-                    "could not be delivered"
+                    "is not confirmed"
                 };
                 let text =
-                    format!("{word} of {} {how}: {reason}. Do it by hand in the release system", self.key());
+                    format!("the {word} of {} {how}: {reason}. {by_hand} in the release system", self.key());
                 effects.push(Effect::Notify(Notice { at: now, kind: NoticeKind::CommandFailed, text }));
                 self.phase = match outstanding.kind {
                     // A rollback that failed leaves the pause in place.
@@ -522,6 +538,17 @@ impl EpisodeSnapshot {
         }
         effects.push(Effect::Changed);
         effects
+    }
+
+    /// That a command was done, as far as the release system tells.
+    fn done(&self, command: CommandKind, read_back: bool, now: Timestamp) -> Effect {
+        let (kind, what) = match command {
+            CommandKind::Pause => (NoticeKind::Paused, "it is paused"),
+            CommandKind::Rollback => (NoticeKind::RolledBack, "it was rolled back"),
+            CommandKind::Resume => (NoticeKind::Course, "it goes on"),
+        };
+        let how = if read_back { CONFIRMED } else { TAKEN };
+        Effect::Notify(Notice { at: now, kind, text: format!("{}: {what}, {how}", self.key()) })
     }
 
     /// The rollout is complete; it is watched for a while.

@@ -332,7 +332,13 @@ async fn a_pause_that_takes_no_effect_is_told_to_people_with_what_to_do() {
     assert_eq!(settlement["settled"], "unreachable", "{settlement}");
     assert!(settlement["reason"].as_str().unwrap().contains("has not seen the change"), "{settlement}");
     crate::guardian::until("people are told", async || {
-        guardian.log().contains("Do it by hand in the release system").then_some(())
+        guardian.log().contains("Pause it by hand in the release system").then_some(())
     })
     .await;
+    assert!(!guardian.log().contains("it is paused"), "{}", guardian.log());
+    let audit = guardian.release("r-1").await.unwrap()["audit"].to_string();
+    assert!(audit.contains("not confirmed: pause, a person must act"), "{audit}");
+    let page = format!("{}/releases/shop/r-1", guardian.base);
+    let page = guardian.client.get(page).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("The pause is not confirmed: look into the release system"), "{page}");
 }

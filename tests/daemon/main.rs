@@ -52,6 +52,15 @@ async fn a_bad_release_is_paused_rolled_back_recorded_and_learned_from() {
     for command in commands {
         assert_eq!(command["settlement"], json!({"settled": "confirmed", "read_back": true}));
     }
+    let audit = release["audit"].to_string();
+    for line in [
+        "ordered: pause, not confirmed yet",
+        "confirmed: pause, read back",
+        "ordered: rollback, not confirmed yet",
+        "confirmed: rollback, read back",
+    ] {
+        assert!(audit.contains(line), "{line} is missing: {audit}");
+    }
     let pause = &world.system.commands()[0];
     let body: Value = serde_json::from_str(&pause.body).unwrap();
     assert_eq!((&body["type"], &body["data"]["application"]), (&json!("release.pause"), &json!("shop")));

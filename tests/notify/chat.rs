@@ -240,7 +240,7 @@ async fn a_webhook_is_signed_so_that_the_reference_implementation_believes_it() 
         .unwrap();
     assert_eq!(got.headers["idempotency-key"], got.headers["webhook-id"]);
     let body = got.json();
-    assert_eq!((&body["type"], &body["data"]["severity"]), (&json!("notice.paused"), &json!("critical")));
+    assert_eq!((&body["type"], &body["data"]["severity"]), (&json!("notice.pausing"), &json!("critical")));
     assert_eq!(body["data"]["reasons"][0]["release_after"], json!(0.0413));
     assert_eq!(body["data"]["decision"]["action"], "pause");
     assert!(body["data"]["links"]["resume"].as_str().unwrap().contains("/links/"));
@@ -266,7 +266,7 @@ async fn a_body_of_ones_own_is_sent_as_it_is_made() {
     let server = Server::start(|_, _| ok("")).await;
     let channel = channel("webhook", &server, &format!("templates = {{ body = {file:?} }}"));
     send(&channel).await.unwrap();
-    assert_eq!(server.got()[0].json(), json!({"title": "checkout 2.4.1 was paused", "n": 3}));
+    assert_eq!(server.got()[0].json(), json!({"title": "checkout 2.4.1 is being paused", "n": 3}));
 }
 
 #[tokio::test]

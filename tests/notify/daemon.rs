@@ -88,9 +88,9 @@ async fn a_bad_release_is_told_once_by_mail_and_webhook_and_its_links_act_throug
     assert_eq!(world.system.keys("/pause").len(), 1);
 
     let paused = until("both channels told of the pause", async || {
-        let message = of_kind(&told(&hook), "notice.paused").first().map(|message| (*message).clone())?;
+        let message = of_kind(&told(&hook), "notice.pausing").first().map(|message| (*message).clone())?;
         let mails = smtp.mails();
-        let mail = mails.iter().find(|mail| texts(mail).contains("was paused"))?.clone();
+        let mail = mails.iter().find(|mail| texts(mail).contains("is being paused"))?.clone();
         Some((message, mail))
     })
     .await;
@@ -109,19 +109,30 @@ async fn a_bad_release_is_told_once_by_mail_and_webhook_and_its_links_act_throug
     for said in numbers[..wanted].iter().copied().chain(["release group ", "reference group "]) {
         assert!(texts(&paused.1).contains(said), "{said:?} is missing in:\n{}", texts(&paused.1));
     }
+    // That it was done is a message of its own, without the reasons once more.
+    let done = until("both channels told that it is paused", async || {
+        let message = of_kind(&told(&hook), "notice.paused").first().map(|message| (*message).clone())?;
+        let mails = smtp.mails();
+        Some((message, mails.iter().find(|mail| texts(mail).contains("is paused"))?.clone()))
+    })
+    .await;
+    assert!(done.0["data"]["text"].to_string().contains("its state was read back"), "{:#}", done.0);
+    assert_eq!(done.0["data"]["reasons"], json!([]), "{:#}", done.0);
+    assert!(paused.0["data"]["confirmed_by"].is_string(), "{:#}", paused.0);
+    assert!(texts(&paused.1).contains("It is ordered, not confirmed"), "{}", texts(&paused.1));
     assert_eq!((&paused.1["tls"], &paused.1["user"]), (&json!(true), &json!(USER)));
 
-    open_and_press(&guardian, &link(&hook, "notice.paused", "fault_confirmed")).await;
+    open_and_press(&guardian, &link(&hook, "notice.pausing", "fault_confirmed")).await;
     let known = guardian.release("r-1").await.unwrap();
     assert_eq!(known["summary"]["phase"], "paused", "a word about a release moves nothing");
     let words = known["feedback"].as_array().unwrap();
     assert_eq!((words.len(), &words[0]["kind"]), (1, &json!("fault_confirmed")), "{words:?}");
     assert_eq!(words[0]["by"], "Li Wei (by a link)");
 
-    open_and_press(&guardian, &link(&hook, "notice.paused", "resume")).await;
+    open_and_press(&guardian, &link(&hook, "notice.pausing", "resume")).await;
     until("the release system went on", async || (world.system.state() == "running").then_some(())).await;
     assert_eq!(world.system.keys("/resume").len(), 1);
-    let forged = link(&hook, "notice.paused", "rollback");
+    let forged = link(&hook, "notice.pausing", "rollback");
     let cut = guardian.client.post(&forged[..forged.len() - 3]).form(&[("name", "x")]).send().await.unwrap();
     assert_eq!(cut.status(), 403);
     assert!(world.system.keys("/rollback").is_empty());
@@ -138,8 +149,8 @@ async fn a_bad_release_is_told_once_by_mail_and_webhook_and_its_links_act_throug
         (told_of_end && messages.len() == mails.len()).then_some((messages, mails))
     })
     .await;
-    assert_eq!(of_kind(&messages, "notice.paused").len(), 1, "{messages:#?}");
-    assert_eq!(of_kind(&messages, "notice.rolled_back").len(), 0, "{messages:#?}");
+    assert_eq!(of_kind(&messages, "notice.pausing").len(), 1, "{messages:#?}");
+    assert_eq!(of_kind(&messages, "notice.rolling_back").len(), 0, "{messages:#?}");
     assert_eq!(of_kind(&messages, "notice.digest").len(), 0, "{messages:#?}");
     let changes: Vec<String> = of_kind(&messages, "notice.course")
         .iter()
@@ -147,6 +158,7 @@ async fn a_bad_release_is_told_once_by_mail_and_webhook_and_its_links_act_throug
         .collect();
     let once: BTreeSet<&String> = changes.iter().collect();
     assert_eq!(once.len(), changes.len(), "each change is told once: {changes:#?}");
-    let pauses = mails.iter().filter(|mail| mail["headers"]["Subject"].to_string().contains("was paused"));
+    let pauses =
+        mails.iter().filter(|mail| mail["headers"]["Subject"].to_string().contains("is being paused"));
     assert_eq!(pauses.count(), 1);
 }

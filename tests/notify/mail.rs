@@ -44,7 +44,7 @@ async fn a_mail_arrives_whole_over_starttls_with_a_login() {
     assert_eq!((&mail["tls"], &mail["user"]), (&Value::Bool(true), &Value::from(USER)));
     assert_eq!(mail["defects"], Value::Array(vec![]));
     let headers = &mail["headers"];
-    assert_eq!(headers["Subject"], "[production] 购物车 2.4.1 was paused");
+    assert_eq!(headers["Subject"], "[production] 购物车 2.4.1 is being paused");
     assert_eq!(headers["From"], "Release guardian <guardian@example.com>");
     assert!(headers["To"].as_str().unwrap().contains("oncall@example.com"));
     assert_eq!(headers["Auto-Submitted"], "auto-generated");
@@ -54,7 +54,7 @@ async fn a_mail_arrives_whole_over_starttls_with_a_login() {
 
     let text = part(mail, "text/plain")["text"].as_str().unwrap();
     for said in [
-        "购物车 2.4.1 was paused",
+        "购物车 2.4.1 is being paused",
         "pause (by the guardian; probability of a fault 97.3 %)",
         "1. error ratio of /cart",
         "release group 0.21 % → 4.13 %, reference group 0.19 % → 0.22 %",
@@ -95,7 +95,7 @@ async fn a_mail_in_chinese_arrives_over_tls() {
     let (notifier, _running) = start(notify, &secrets(), Arc::new(MemoryOutbox::default())).await;
     notifier.tell(paused("checkout")).await.unwrap();
     let mails = until("the mail", async || Some(smtp.mails()).filter(|mails| !mails.is_empty())).await;
-    assert_eq!(mails[0]["headers"]["Subject"], "[production] checkout 2.4.1 已暂停发布");
+    assert_eq!(mails[0]["headers"]["Subject"], "[production] checkout 2.4.1 正在暂停发布");
     let text = part(&mails[0], "text/plain")["text"].as_str().unwrap();
     for said in ["发布组 0.21 % → 4.13 %，对照组 0.19 % → 0.22 %", "将自动回滚", "CST", "误报: https://"]
     {

@@ -44,7 +44,7 @@ async fn messages_go_by_application_environment_and_severity() {
     notifier.tell(told).await.unwrap();
     until("three messages", async || (all.got().len() == 3 && urgent.got().len() == 1).then_some(())).await;
     running.stop(PATIENCE).await;
-    assert_eq!((all.got().len(), kinds(&urgent)), (3, vec!["notice.paused".to_owned()]));
+    assert_eq!((all.got().len(), kinds(&urgent)), (3, vec!["notice.pausing".to_owned()]));
 }
 
 #[tokio::test]

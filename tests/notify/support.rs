@@ -219,7 +219,7 @@ pub fn message(application: &str, kind: NoticeKind, text: &str) -> Message {
 pub fn paused(application: &str) -> Message {
     message(
         application,
-        NoticeKind::Paused,
+        NoticeKind::Pausing,
         "Paused because error ratio and latency rose right after batch 1.",
     )
 }

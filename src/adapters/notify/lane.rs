@@ -193,7 +193,9 @@ impl Lane {
     fn supersede(&mut self, newer: &Message) -> Vec<Dropped> {
         let continuing = match newer.kind {
             MessageKind::Advice | MessageKind::Blind | MessageKind::ChannelFailing => true,
-            MessageKind::Paused
+            MessageKind::Pausing
+            | MessageKind::Paused
+            | MessageKind::RollingBack
             | MessageKind::RolledBack
             | MessageKind::CommandFailed
             | MessageKind::Course

@@ -59,9 +59,9 @@ impl LinkAction {
     /// Which links a message of `kind` carries.
     pub fn of(kind: MessageKind) -> &'static [Self] {
         match kind {
-            MessageKind::Paused | MessageKind::Unacknowledged => &Self::ALL,
+            MessageKind::Pausing | MessageKind::Paused | MessageKind::Unacknowledged => &Self::ALL,
             MessageKind::Advice => &[Self::Rollback, Self::FaultConfirmed, Self::FalseAlarm],
-            MessageKind::RolledBack => &[Self::FaultConfirmed, Self::FalseAlarm],
+            MessageKind::RollingBack | MessageKind::RolledBack => &[Self::FaultConfirmed, Self::FalseAlarm],
             MessageKind::Blind => &[Self::Acknowledge, Self::Resume, Self::Rollback],
             MessageKind::CommandFailed => {
                 &[Self::Acknowledge, Self::Rollback, Self::FaultConfirmed, Self::FalseAlarm]

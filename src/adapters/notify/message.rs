@@ -30,13 +30,17 @@ const SENTENCE_CHARS_MAX: usize = 600;
 pub enum MessageKind {
     /// Something deviates; nothing was stopped.
     Advice,
-    /// A release was paused.
+    /// A release is to be paused: it was ordered.
+    Pausing,
+    /// A release was paused, as far as its release system tells.
     Paused,
-    /// A release was rolled back.
+    /// A release is to be rolled back: it was ordered.
+    RollingBack,
+    /// A release was rolled back, as far as its release system tells.
     RolledBack,
     /// A release cannot be judged.
     Blind,
-    /// A command was refused or not delivered.
+    /// A command was refused or is not confirmed.
     CommandFailed,
     /// A release began, ended, was resumed.
     Course,
@@ -50,9 +54,11 @@ pub enum MessageKind {
 
 impl MessageKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Advice,
+        Self::Pausing,
         Self::Paused,
+        Self::RollingBack,
         Self::RolledBack,
         Self::Blind,
         Self::CommandFailed,
@@ -66,7 +72,9 @@ impl MessageKind {
     pub fn word(self) -> &'static str {
         match self {
             Self::Advice => "advice",
+            Self::Pausing => "pausing",
             Self::Paused => "paused",
+            Self::RollingBack => "rolling_back",
             Self::RolledBack => "rolled_back",
             Self::Blind => "blind",
             Self::CommandFailed => "command_failed",
@@ -82,7 +90,9 @@ impl From<NoticeKind> for MessageKind {
     fn from(kind: NoticeKind) -> Self {
         match kind {
             NoticeKind::Advice => Self::Advice,
+            NoticeKind::Pausing => Self::Pausing,
             NoticeKind::Paused => Self::Paused,
+            NoticeKind::RollingBack => Self::RollingBack,
             NoticeKind::RolledBack => Self::RolledBack,
             NoticeKind::Blind => Self::Blind,
             NoticeKind::CommandFailed => Self::CommandFailed,
@@ -126,6 +136,9 @@ pub struct Message {
     pub charts: Vec<Chart>,
     /// What happens next.
     pub next: Next,
+    /// Until when the release system is asked whether it did what was ordered.
+    #[serde(default)]
+    pub confirmed_by: Option<Timestamp>,
 }
 
 /// What was decided.
@@ -226,7 +239,10 @@ impl Message {
         // The course of a release is told in a sentence; reasons that an
         // earlier decision had would be wrong beside it.
         let decision = decision.filter(|_| notice.kind != NoticeKind::Course);
-        let findings: Vec<&Finding> = decision.map_or_else(Vec::new, |decision| strongest(&decision.reasons));
+        // The reasons were told when it was ordered.
+        let told = matches!(notice.kind, NoticeKind::Paused | NoticeKind::RolledBack);
+        let findings: Vec<&Finding> =
+            decision.filter(|_| !told).map_or_else(Vec::new, |decision| strongest(&decision.reasons));
         Self {
             id: message_id(about),
             at: notice.at,
@@ -249,6 +265,15 @@ impl Message {
             }),
             charts: charts(&findings, about),
             next: next(notice, decision, policy),
+            confirmed_by: match notice.kind {
+                NoticeKind::Pausing | NoticeKind::RollingBack => Some(notice.at + policy.command_deadline),
+                NoticeKind::Advice
+                | NoticeKind::Paused
+                | NoticeKind::RolledBack
+                | NoticeKind::Blind
+                | NoticeKind::CommandFailed
+                | NoticeKind::Course => None,
+            },
         }
     }
 
@@ -260,6 +285,7 @@ impl Message {
             at: now,
             kind: MessageKind::Unacknowledged,
             severity: Severity::Critical,
+            confirmed_by: None,
             text: format!(
                 "Nobody has acknowledged the pause of {} in {} minutes.",
                 paused.release.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -308,6 +334,7 @@ impl Message {
             similar: None,
             charts: Vec::new(),
             next: Next::Nothing,
+            confirmed_by: None,
         }
     }
 }
@@ -327,14 +354,16 @@ fn message_id(about: &About<'_>) -> String {
     let kind = MessageKind::from(about.notice.kind).word();
     match (about.notice.kind, about.decision) {
         // One message a decision, however often a restart repeats the notice.
-        (NoticeKind::Advice | NoticeKind::Paused | NoticeKind::RolledBack, Some(decision))
+        (NoticeKind::Advice | NoticeKind::Pausing | NoticeKind::RollingBack, Some(decision))
             if decision.at == about.notice.at =>
         {
             short_hash(&[&release, kind, &decision.sequence.to_string()])
         }
         (
             NoticeKind::Advice
+            | NoticeKind::Pausing
             | NoticeKind::Paused
+            | NoticeKind::RollingBack
             | NoticeKind::RolledBack
             | NoticeKind::Blind
             | NoticeKind::CommandFailed
@@ -440,10 +469,13 @@ fn thinned(series: &EvidenceSeries, until: Timestamp) -> Vec<(Timestamp, Option<
 }
 
 fn next(notice: &Notice, decision: Option<&Decision>, policy: &Policy) -> Next {
+    let by_guardian = decision.is_none_or(|decision| decision.by == Decider::Guardian);
     match notice.kind {
         NoticeKind::Course => Next::Nothing,
         NoticeKind::Advice => Next::GoesOn,
-        NoticeKind::RolledBack => Next::CountsAsFaulty,
+        NoticeKind::RollingBack => Next::Nothing,
+        NoticeKind::RolledBack if by_guardian => Next::CountsAsFaulty,
+        NoticeKind::RolledBack => Next::Nothing,
         NoticeKind::CommandFailed => Next::ByHand,
         NoticeKind::Blind => match policy.when_blind {
             WhenBlind::Hold => Next::Holds,
@@ -453,8 +485,7 @@ fn next(notice: &Notice, decision: Option<&Decision>, policy: &Policy) -> Next {
                 Mode::Observe | Mode::Advise => Next::GoesOn,
             },
         },
-        NoticeKind::Paused => {
-            let by_guardian = decision.is_none_or(|decision| decision.by == Decider::Guardian);
+        NoticeKind::Pausing | NoticeKind::Paused => {
             let escalates = by_guardian
                 && policy.mode == Mode::Enforce
                 && policy.may_roll_back

@@ -195,7 +195,7 @@ impl Notifier {
         let kept = self.tell_channels(&message, way.channels.iter()).await;
         let Some(release) = message.release.clone() else { return kept };
         match message.kind {
-            MessageKind::Paused => {
+            MessageKind::Pausing => {
                 if let Some(within) = way.acknowledge_within {
                     let awaited =
                         AwaitedAnswer { release, due_at: message.at + within, paused: message, rounds: 0 };
@@ -204,8 +204,9 @@ impl Notifier {
                 }
             }
             // The pause is over.
-            MessageKind::RolledBack => self.0.outbox.answered(&release).await?,
+            MessageKind::RollingBack | MessageKind::RolledBack => self.0.outbox.answered(&release).await?,
             MessageKind::Advice
+            | MessageKind::Paused
             | MessageKind::Blind
             | MessageKind::CommandFailed
             | MessageKind::Course

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::notify::{Notify, RouteSettings};
+use crate::config::notify::{Notify, RouteSettings, Severity};
 use crate::guard::engine::NoticeKind;
 
 use super::message::{Message, MessageKind};
@@ -41,12 +41,30 @@ fn fits(route: &RouteSettings, message: &Message) -> bool {
         patterns.is_empty() || text.is_some_and(|text| patterns.iter().any(|pattern| glob(pattern, text)))
     };
     let application = message.release.as_ref().map(|release| release.application.as_str());
-    // A pause that nobody answered to is still that pause.
+    // Whoever was told of the guardian's order hears that it was done; a pause
+    // that nobody answered to is still that pause.
+    let by_guardian = message.decided.as_ref().is_some_and(|decided| decided.operator.is_none());
+    let order = match message.kind {
+        MessageKind::Paused if by_guardian => Some(MessageKind::Pausing),
+        MessageKind::RolledBack if by_guardian => Some(MessageKind::RollingBack),
+        MessageKind::Unacknowledged => Some(MessageKind::Pausing),
+        MessageKind::Advice
+        | MessageKind::Pausing
+        | MessageKind::Paused
+        | MessageKind::RollingBack
+        | MessageKind::RolledBack
+        | MessageKind::Blind
+        | MessageKind::CommandFailed
+        | MessageKind::Course
+        | MessageKind::ChannelFailing
+        | MessageKind::Test => None,
+    };
     let kind = |kind: &NoticeKind| {
         let kind = MessageKind::from(*kind);
-        message.kind == kind || (message.kind == MessageKind::Unacknowledged && kind == MessageKind::Paused)
+        message.kind == kind || order == Some(kind)
     };
-    message.severity >= route.severity
+    let severity = if order.is_some() { Severity::Critical } else { message.severity };
+    severity >= route.severity
         && (route.kinds.is_empty() || route.kinds.iter().any(kind))
         && any(&route.applications, application)
         && any(&route.environments, message.environment.as_deref())
@@ -74,7 +92,6 @@ fn glob(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::notify::Severity;
     use crate::domain::{ApplicationName, ReleaseId, ReleaseKey, Timestamp};
 
     fn message(application: &str, environment: Option<&str>, severity: Severity) -> Message {
@@ -141,6 +158,29 @@ mod tests {
         let way = way(&settings, &message("cart", None, Severity::Critical));
         assert_eq!(way.acknowledge_within, Some(Duration::from_secs(300)));
         assert_eq!(way.escalate_to.into_iter().collect::<Vec<_>>(), ["x", "y"]);
+    }
+
+    #[test]
+    fn whoever_was_told_of_an_order_is_told_that_it_was_done() {
+        use crate::guard::Action;
+        let mut oncall = route(&[], &[], Severity::Critical, &["oncall"]);
+        oncall.kinds = vec![NoticeKind::Pausing];
+        let settings = Notify { routes: vec![oncall], ..Notify::default() };
+        let of = |kind, operator: Option<&str>| Message {
+            kind,
+            decided: Some(super::super::message::Decided {
+                action: Action::Pause,
+                would: Action::Pause,
+                operator: operator.map(str::to_owned),
+                probability: 0.9,
+                because: String::new(),
+            }),
+            ..message("cart", None, Severity::Info)
+        };
+        assert_eq!(channels(&settings, &of(MessageKind::Paused, None)), ["oncall"]);
+        assert_eq!(channels(&settings, &of(MessageKind::Paused, Some("li"))), Vec::<String>::new());
+        assert_eq!(channels(&settings, &of(MessageKind::RolledBack, None)), Vec::<String>::new());
+        assert_eq!(channels(&settings, &of(MessageKind::Unacknowledged, None)), ["oncall"]);
     }
 
     #[test]

@@ -77,5 +77,6 @@ fn full(kind: MessageKind) -> Message {
             batches: vec![at],
         }],
         next: Next::RollsBackAt(at),
+        confirmed_by: Some(at),
     }
 }

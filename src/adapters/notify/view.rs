@@ -63,7 +63,7 @@ impl Escape {
 /// What a template is given for one message.
 #[derive(Clone, Debug, Serialize)]
 pub struct View {
-    /// `paused`; never translated.
+    /// `pausing`; never translated.
     pub kind: &'static str,
     /// `critical`; never translated.
     pub severity: &'static str,
@@ -236,7 +236,11 @@ impl View {
             similar: message.similar.as_ref().map(|(release, cause)| {
                 words::similar(language, &e(release), cause.as_deref().map(e).as_deref())
             }),
-            next: words::next(language, message.next, &next_at),
+            next: words::together(
+                language,
+                message.confirmed_by.map(|at| words::awaits(language, &locale.clock_time(at))),
+                words::next(language, message.next, &next_at),
+            ),
             charts: message
                 .charts
                 .iter()

@@ -61,6 +61,7 @@ fn data(entry: &Entry, headline: &str) -> Value {
         "more_reasons": message.more_reasons,
         "blind": message.blind,
         "next": message.next,
+        "confirmed_by": message.confirmed_by,
         "links": links,
         "url": entry.page_url,
     })

@@ -91,23 +91,27 @@ pub fn headline(language: Language, kind: MessageKind, what: &str) -> String {
     match language {
         Language::English => match kind {
             K::Advice => format!("{what} looks faulty; nothing was stopped"),
-            K::Paused => format!("{what} was paused"),
+            K::Pausing => format!("{what} is being paused"),
+            K::Paused => format!("{what} is paused"),
+            K::RollingBack => format!("{what} is being rolled back"),
             K::RolledBack => format!("{what} was rolled back"),
             K::Blind => format!("{what} cannot be judged"),
-            K::CommandFailed => format!("{what}: a command failed, please act by hand"),
+            K::CommandFailed => format!("{what}: a command is not confirmed, please act by hand"),
             K::Course => format!("{what}: course of the release"),
-            K::Unacknowledged => format!("{what} was paused and nobody has answered"),
+            K::Unacknowledged => format!("{what} was to be paused and nobody has answered"),
             K::ChannelFailing => "Messages could not be delivered".to_owned(),
             K::Test => "Test message".to_owned(),
         },
         Language::SimplifiedChinese => match kind {
             K::Advice => format!("{what} 疑似有故障，未停止发布"),
+            K::Pausing => format!("{what} 正在暂停发布"),
             K::Paused => format!("{what} 已暂停发布"),
+            K::RollingBack => format!("{what} 正在回滚"),
             K::RolledBack => format!("{what} 已回滚"),
             K::Blind => format!("{what} 暂时无法判断"),
-            K::CommandFailed => format!("{what} 指令执行失败，请人工处理"),
+            K::CommandFailed => format!("{what} 指令未获确认，请人工处理"),
             K::Course => format!("{what} 发布进展"),
-            K::Unacknowledged => format!("{what} 已暂停发布，尚无人响应"),
+            K::Unacknowledged => format!("{what} 已下令暂停发布，尚无人响应"),
             K::ChannelFailing => "有消息未能送达".to_owned(),
             K::Test => "测试消息".to_owned(),
         },
@@ -121,13 +125,15 @@ pub fn sentence(language: Language, kind: MessageKind, engines: &str) -> String 
     match language {
         Language::English => engines.to_owned(),
         Language::SimplifiedChinese => match kind {
-            K::Paused => "已下令暂停此次发布。".to_owned(),
-            K::RolledBack => "已下令回滚到旧版本。".to_owned(),
+            K::Pausing => "已下令暂停此次发布，尚待发布系统确认。".to_owned(),
+            K::RollingBack => "已下令回滚到旧版本，尚待发布系统确认。".to_owned(),
+            K::Paused => format!("此次发布已暂停，{}", confirmed_in_chinese(engines)),
+            K::RolledBack => format!("旧版本已恢复，{}", confirmed_in_chinese(engines)),
             K::Advice => "发布组出现异常；仅提示，未干预发布。".to_owned(),
             K::Unacknowledged => "暂停通知已超时，尚无人响应，现升级通知。".to_owned(),
             K::Test => "这是一条测试消息，没有发生任何事情。".to_owned(),
             K::Blind => format!("守护者缺少可用数据，暂时无法判断此次发布。详情：{engines}"),
-            K::CommandFailed => format!("下达给发布系统的指令未能执行。详情：{engines}"),
+            K::CommandFailed => format!("下达给发布系统的指令被拒绝或未获确认，请人工处理。详情：{engines}"),
             K::ChannelFailing => format!("以下渠道有消息未能送达。详情：{engines}"),
             K::Course => {
                 course_in_chinese(engines).unwrap_or_else(|| format!("发布有新进展。详情：{engines}"))
@@ -144,16 +150,28 @@ fn course_in_chinese(engines: &str) -> Option<String> {
     if engines.ends_with(" was cancelled by the release system") {
         return Some("发布系统已取消此次发布，观察结束。".to_owned());
     }
+    if engines.contains(": it goes on, ") {
+        return Some(format!("发布已继续，{}", confirmed_in_chinese(engines)));
+    }
     let orders = [
-        (": held by an operator ", "已下令暂停发布，此后由人工决定。"),
-        (": resumed by an operator ", "已下令继续发布，此后由人工决定。"),
-        (": rolled back by an operator ", "已下令回滚。"),
-        (": handed back to the guardian ", "已将决定权交还守护者。"),
+        (": an operator ordered to hold it: ", "已下令暂停发布，此后由人工决定。"),
+        (": an operator ordered to resume it: ", "已下令继续发布，此后由人工决定。"),
+        (": an operator ordered to roll it back: ", "已下令回滚。"),
+        (": an operator handed it back to the guardian: ", "已将决定权交还守护者。"),
     ];
     orders.iter().find_map(|(english, chinese)| {
         let (_, who) = engines.split_once(english)?;
         Some(format!("{who} {chinese}"))
     })
+}
+
+/// Whether what was ordered was read back, as the engine's sentence ends.
+fn confirmed_in_chinese(engines: &str) -> &'static str {
+    if engines.ends_with("cannot be read back") {
+        "指令已被接受，但无法回读其效果。"
+    } else {
+        "已回读发布系统的状态确认。"
+    }
 }
 
 /// A detector's sentence, for reasons that have no numbers.
@@ -276,9 +294,7 @@ pub fn next(language: Language, next: Next, clock_time: &str) -> Option<String> 
         Language::English => match next {
             Next::Nothing => return None,
             Next::GoesOn => "The release goes on and is watched on.".to_owned(),
-            Next::WaitsForPerson => {
-                "It stays paused until somebody resumes it or rolls it back.".to_owned()
-            }
+            Next::WaitsForPerson => "It stays paused until somebody resumes it or rolls it back.".to_owned(),
             Next::RollsBackAt(_) => format!(
                 "It is rolled back at {clock_time} if the fault is still there and nobody resumes it before."
             ),
@@ -287,7 +303,7 @@ pub fn next(language: Language, next: Next, clock_time: &str) -> Option<String> 
             }
             Next::Holds => "Nothing is sent; pipelines that ask are told to wait.".to_owned(),
             Next::ByHand => {
-                "Pause or roll back by hand in the release system: the guardian's command did not take effect."
+                "Do it by hand in the release system: the guardian's command was refused or is not confirmed."
                     .to_owned()
             }
         },
@@ -300,10 +316,36 @@ pub fn next(language: Language, next: Next, clock_time: &str) -> Option<String> 
             }
             Next::CountsAsFaulty => "此次发布将记为有故障，除非有人标记为误报。".to_owned(),
             Next::Holds => "不发送任何指令；查询结果的流水线会被要求等待。".to_owned(),
-            Next::ByHand => "守护者的指令未生效，请在发布系统中人工暂停或回滚。".to_owned(),
+            Next::ByHand => "守护者的指令被拒绝或未获确认，请在发布系统中人工执行。".to_owned(),
         },
     };
     Some(text)
+}
+
+/// That what was ordered is not known to be done yet.
+pub fn awaits(language: Language, clock_time: &str) -> String {
+    match language {
+        Language::English => {
+            format!(
+                "It is ordered, not confirmed: you are told when it is done, and at {clock_time} if it is not."
+            )
+        }
+        Language::SimplifiedChinese => {
+            format!("指令已下达、尚未确认：完成后会另行通知；若到 {clock_time} 仍未确认，也会通知。")
+        }
+    }
+}
+
+/// Two sentences as one text, as far as there are any.
+pub fn together(language: Language, first: Option<String>, second: Option<String>) -> Option<String> {
+    let space = match language {
+        Language::English => " ",
+        Language::SimplifiedChinese => "",
+    };
+    match (first, second) {
+        (Some(first), Some(second)) => Some(format!("{first}{space}{second}")),
+        (first, second) => first.or(second),
+    }
 }
 
 /// The text of a link or of the button on its page.
@@ -356,16 +398,22 @@ mod tests {
         }
         for (engines, said) in [
             ("shop/r-1 (version 2) began and is watched", "发布已开始，守护者正在观察。"),
+            (
+                "shop/r-1: it goes on, which the release system confirms: its state was read back",
+                "发布已继续，已回读发布系统的状态确认。",
+            ),
             ("shop/r-1 was cancelled by the release system", "发布系统已取消此次发布，观察结束。"),
-            ("shop/r-1: held by an operator 李伟", "李伟 已下令暂停发布，此后由人工决定。"),
-            ("shop/r-1: resumed by an operator li", "li 已下令继续发布，此后由人工决定。"),
-            ("shop/r-1: rolled back by an operator li", "li 已下令回滚。"),
-            ("shop/r-1: handed back to the guardian li", "li 已将决定权交还守护者。"),
+            ("shop/r-1: an operator ordered to hold it: 李伟", "李伟 已下令暂停发布，此后由人工决定。"),
+            ("shop/r-1: an operator ordered to resume it: li", "li 已下令继续发布，此后由人工决定。"),
+            ("shop/r-1: an operator ordered to roll it back: li", "li 已下令回滚。"),
+            ("shop/r-1: an operator handed it back to the guardian: li", "li 已将决定权交还守护者。"),
         ] {
             assert_eq!(zh(K::Course, engines), said);
         }
+        let taken = zh(K::Paused, "x: it is paused, as far as is known: .. its effect cannot be read back");
+        assert!(taken.contains("无法回读"), "{taken}");
         let failed = zh(K::CommandFailed, "pause of shop/r-1 was refused: 403");
-        assert!(failed.contains("未能执行") && failed.contains("403"), "{failed}");
+        assert!(failed.contains("未获确认") && failed.contains("403"), "{failed}");
         let silent = reason(Language::SimplifiedChinese, "instance_silent", "10.0.0.1:9100 is silent");
         assert_eq!(silent, "实例失去响应（10.0.0.1:9100 is silent）");
     }

@@ -156,7 +156,7 @@ pub(super) enum End {
 struct Extra {
     audit: Option<AuditLine>,
     kept: Option<(String, String)>,
-    settled: Option<(CommandId, Settlement)>,
+    settled: Option<(Command, Settlement)>,
     text: String,
 }
 
@@ -270,11 +270,10 @@ impl Actor {
             outstanding.as_ref(),
             &settlement,
         );
-        let ours = outstanding.is_some_and(|c| c.id == command);
+        let ours = outstanding.filter(|c| c.id == command);
         loop {
-            let result = if ours {
-                let extra =
-                    Extra { settled: Some((command.clone(), settlement.clone())), ..Extra::default() };
+            let result = if let Some(ours) = &ours {
+                let extra = Extra { settled: Some((ours.clone(), settlement.clone())), ..Extra::default() };
                 let input = Input::Settled { command: command.clone(), settlement: settlement.clone() };
                 self.apply(input, extra).await.map(drop)
             } else {
@@ -473,7 +472,7 @@ impl Actor {
             at: now,
             decisions: Vec::new(),
             commands: Vec::new(),
-            settled: extra.settled.clone(),
+            settled: extra.settled.as_ref().map(|(command, how)| (command.id.clone(), how.clone())),
             notices: Vec::new(),
             audit: extra.audit.iter().cloned().collect(),
             answer: None,
@@ -484,7 +483,10 @@ impl Actor {
                     step.audit.extend(record::audit_of(decision));
                     step.decisions.push(decision.as_ref().clone());
                 }
-                Effect::Send(command) => step.commands.push(command.clone()),
+                Effect::Send(command) => {
+                    step.audit.push(record::order_line(command));
+                    step.commands.push(command.clone());
+                }
                 Effect::Notify(notice) => step.notices.push(notice.clone()),
                 Effect::Judged(_) | Effect::Changed | Effect::WarmUpSeen(_) | Effect::Ended => {}
             }

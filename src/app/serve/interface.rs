@@ -295,9 +295,9 @@ impl Interface for Daemon {
         order: OperatorOrder,
     ) -> Result<Taken, GuardianError> {
         let what = match order {
-            OperatorOrder::Hold => "held it",
-            OperatorOrder::Resume => "resumed it",
-            OperatorOrder::Rollback => "rolled it back",
+            OperatorOrder::Hold => "ordered to hold it",
+            OperatorOrder::Resume => "ordered to resume it",
+            OperatorOrder::Rollback => "ordered to roll it back",
             OperatorOrder::HandBack => "handed it back to the guardian",
         };
         let halt = self.halt.borrow().clone();

@@ -8,7 +8,7 @@ use crate::adapters::store::{Step, StoredRelease};
 use crate::adapters::telemetry::{
     ActionLabels, ApplicationLabels, CommandLabels, Metrics, PhaseLabels, ReleaseLabels,
 };
-use crate::domain::{ApplicationName, CommandId, Group, ReleaseKey, Timestamp};
+use crate::domain::{ApplicationName, Group, ReleaseKey, Timestamp};
 use crate::guard::engine::{ChartLine, Effect, Engine, Notice, NoticeKind, Phase};
 use crate::guard::{Action, Command, CommandKind, Decider, Decision, Settlement};
 use crate::guard::{Control, EpisodeSnapshot};
@@ -105,12 +105,27 @@ pub(super) fn audit_of(decision: &Decision) -> Option<AuditLine> {
     }
 }
 
-pub(super) fn settlement_line(at: Timestamp, command: &CommandId, settlement: &Settlement) -> AuditLine {
+/// A command that is only ordered yet.
+pub(super) fn order_line(command: &Command) -> AuditLine {
+    let Command { id, kind, deadline, .. } = command;
+    let text = format!("ordered: {}, not confirmed yet; asked for until {deadline} ({id})", kind.word());
+    AuditLine { at: command.ordered_at, who: "guardian".to_owned(), text }
+}
+
+/// How a command ended.
+pub(super) fn settlement_line(at: Timestamp, command: &Command, settlement: &Settlement) -> AuditLine {
+    let (id, word) = (&command.id, command.kind.word());
     let text = match settlement {
-        Settlement::Confirmed { read_back: true } => format!("command {command} was done, and read back"),
-        Settlement::Confirmed { read_back: false } => format!("command {command} was taken"),
-        Settlement::Refused { reason } => format!("command {command} was refused: {reason}"),
-        Settlement::Unreachable { reason } => format!("command {command} was not delivered: {reason}"),
+        Settlement::Confirmed { read_back: true } => format!("confirmed: {word}, read back ({id})"),
+        Settlement::Confirmed { read_back: false } => {
+            format!("taken: {word}; its effect cannot be read back ({id})")
+        }
+        Settlement::Refused { reason } => {
+            format!("refused: {word}, a person must act: {reason} ({id})")
+        }
+        Settlement::Unreachable { reason } => {
+            format!("not confirmed: {word}, a person must act: {reason} ({id})")
+        }
     };
     AuditLine { at, who: "guardian".to_owned(), text }
 }

@@ -25,9 +25,11 @@ const PARTS: [TemplatePart; 5] = [
     TemplatePart::Markdown,
     TemplatePart::Body,
 ];
-const NOTICE_KINDS: [(&str, NoticeKind); 6] = [
+const NOTICE_KINDS: [(&str, NoticeKind); 8] = [
     ("advice", NoticeKind::Advice),
+    ("pausing", NoticeKind::Pausing),
     ("paused", NoticeKind::Paused),
+    ("rolling_back", NoticeKind::RollingBack),
     ("rolled_back", NoticeKind::RolledBack),
     ("blind", NoticeKind::Blind),
     ("command_failed", NoticeKind::CommandFailed),

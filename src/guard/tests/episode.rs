@@ -144,7 +144,7 @@ fn two_failing_looks_of_three_pause_once_and_one_alone_never_does() {
     assert_eq!(watch.state.phase, Phase::Pausing);
     watch.look(&[Failing; 20]);
     assert_eq!(watch.kinds(), [CommandKind::Pause], "nothing more while it has not settled");
-    assert_eq!(watch.told(NoticeKind::Paused), 1);
+    assert_eq!((watch.told(NoticeKind::Pausing), watch.told(NoticeKind::Paused)), (1, 0));
 }
 
 #[test]
@@ -229,6 +229,50 @@ fn an_operators_word_replaces_the_command_that_is_under_way() {
     assert_eq!(watch.state.phase, Phase::RolledBack);
     let late = watch.state.operator(&watch.policy, "ada", OperatorOrder::Hold, at(900));
     assert_eq!(late.unwrap_err(), Refusal::NotWatching);
+}
+
+#[test]
+fn what_was_ordered_is_told_apart_from_what_is_confirmed() {
+    let words = |effects: &[Effect]| -> String {
+        let texts = effects.iter().filter_map(|effect| match effect {
+            Effect::Notify(notice) => Some(format!("{:?} {}\n", notice.kind, notice.text)),
+            _ => None,
+        });
+        texts.collect()
+    };
+    for (read_back, how) in [(true, "its state was read back"), (false, "its effect cannot be read back")] {
+        let mut watch = Watch::new(|_| ());
+        watch.look(&[Failing, Failing]);
+        let ordered = words(&watch.effects);
+        assert!(ordered.contains("Pausing pause of shop/r") && !ordered.contains("paused"), "{ordered}");
+        let done = |watch: &mut Watch, said: &str| {
+            let command = watch.sent().last().cloned().unwrap();
+            watch.effects.clear();
+            watch.settle(&command, &Settlement::Confirmed { read_back });
+            let told = words(&watch.effects);
+            assert!(told.contains(said) && told.contains(how), "{told}");
+            watch.effects.clear();
+        };
+        done(&mut watch, "Paused shop/r: it is paused");
+        watch.operator(OperatorOrder::Resume);
+        let ordered = words(&watch.effects);
+        assert!(ordered.contains("ordered to resume it: ada"), "{ordered}");
+        done(&mut watch, "Course shop/r: it goes on");
+        watch.operator(OperatorOrder::Rollback);
+        let ordered = words(&watch.effects);
+        assert!(ordered.contains("ordered to roll it back: ada") && !ordered.contains("rolled"), "{ordered}");
+        done(&mut watch, "RolledBack shop/r: it was rolled back");
+    }
+    let mut watch = Watch::new(|_| ());
+    watch.look(&[Failing, Failing]);
+    let pause = watch.sent()[0].clone();
+    watch.settle(&pause, &Settlement::Unreachable { reason: "HTTP status 503".to_owned() });
+    let told = words(&watch.effects);
+    for said in
+        ["the pause of shop/r is not confirmed: HTTP status 503", "Pause it by hand in the release system"]
+    {
+        assert!(told.contains(said), "{told}");
+    }
 }
 
 #[test]

@@ -93,11 +93,33 @@ fn banner(detail: &ReleaseDetail, decision: Option<&Decision>, now: Timestamp) -
                     p { "In enforce mode it would have been: " strong { (decision.would.word()) } "." }
                 }
             } @else if let Some(because) = &s.because { p.because { (because) } }
+            @if let Some(record) = detail.commands.iter().max_by_key(|record| record.command.ordered_at) {
+                p.command { (command_state(record)) }
+            }
             p.quiet {
                 @if let Some(p) = s.probability { "probability of a fault " strong { (format_value(Unit::Ratio, p)) } " · " }
                 @if let Some(d) = decision { "decided " (moment(d.at)) " UTC, " (ago(d.at, now)) " by " (decider(d)) " · " }
                 "began " (ago(s.started_at, now)) " · " (mode(s))
                 @if let Some(by) = &s.held_by { " · held by " strong { (by) } }
+            }
+        }
+    }
+}
+
+/// What is known of the newest command: ordered, confirmed or not.
+fn command_state(record: &CommandRecord) -> Markup {
+    let word = record.command.kind.word();
+    let until = moment(record.command.deadline);
+    html! {
+        @match &record.settlement {
+            None => { "The " (word) " is ordered and not confirmed yet; the release system is asked until " (until) " UTC." }
+            Some(Settlement::Confirmed { read_back: true }) => { "The " (word) " is confirmed: the release system's state was read back." }
+            Some(Settlement::Confirmed { read_back: false }) => { "The " (word) " was taken; its effect cannot be read back." }
+            Some(Settlement::Refused { reason }) => {
+                strong { "The " (word) " was refused: do it by hand in the release system. " } (reason)
+            }
+            Some(Settlement::Unreachable { reason }) => {
+                strong { "The " (word) " is not confirmed: look into the release system and do it by hand. " } (reason)
             }
         }
     }
@@ -260,11 +282,11 @@ fn commands(commands: &[CommandRecord]) -> Markup {
         ul.commands { @for record in commands { li {
             strong { (record.command.kind.word()) } " ordered " (moment(record.command.ordered_at)) ": "
             @match &record.settlement {
-                None => { span.chip.suspect { "under way" } }
+                None => { span.chip.suspect { "ordered, not confirmed yet" } }
                 Some(Settlement::Confirmed { read_back: true }) => { span.chip.healthy { "confirmed, read back" } }
-                Some(Settlement::Confirmed { read_back: false }) => { span.chip.healthy { "confirmed" } " by its answer alone" }
+                Some(Settlement::Confirmed { read_back: false }) => { span.chip.healthy { "taken" } " its effect cannot be read back" }
                 Some(Settlement::Refused { reason }) => { span.chip.failing { "refused" } " " (reason) " – a person must act" }
-                Some(Settlement::Unreachable { reason }) => { span.chip.failing { "not delivered" } " " (reason) " – a person must act" }
+                Some(Settlement::Unreachable { reason }) => { span.chip.failing { "not confirmed" } " " (reason) " – a person must act" }
             }
             @if let Some(at) = record.settled_at { span.quiet { " " (moment(at)) } }
             @if !record.attempts.is_empty() {
