@@ -44,8 +44,21 @@ impl Prometheus {
             let names: Vec<String> = targets.iter().map(Target::name).collect();
             json!({"targets": names, "labels": {"app": app, "version": version}})
         });
+        self.write(groups.collect());
+    }
+
+    /// The pods of workloads, by the label `app` alone.
+    fn list_workloads(&self, workloads: &[(&str, &[Target])]) {
+        let groups = workloads.iter().map(|(app, targets)| {
+            let names: Vec<String> = targets.iter().map(Target::name).collect();
+            json!({"targets": names, "labels": {"app": app}})
+        });
+        self.write(groups.collect());
+    }
+
+    fn write(&self, groups: Vec<Value>) {
         let new = self.targets.with_extension("new");
-        std::fs::write(&new, Value::from(groups.collect::<Vec<_>>()).to_string()).unwrap();
+        std::fs::write(&new, Value::from(groups).to_string()).unwrap();
         std::fs::rename(new, &self.targets).unwrap();
     }
 
@@ -133,4 +146,36 @@ async fn a_bad_release_seen_through_prometheus_is_rolled_back_without_any_settin
         .sum();
     assert_eq!(released, new.len(), "{release:#}");
     assert_eq!(world.system.state(), "rolled_back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_of_flagger_is_told_apart_by_the_labels_that_a_prometheus_server_has() {
+    let world = World::new();
+    let server = Prometheus::start(&world);
+    write_settings(&world, &server);
+    let settings = std::fs::read_to_string(world.settings()).unwrap();
+    let named = "[server]\nanonymous = \"admin\"\n\
+                 token = [{ name = \"flagger\", role = \"pipeline\", secret = \"${FLAGGER}\" }]\n";
+    let own = "[[application]]\nname = \"shop\"\nselect = ['{app=~\"shop(-primary)?\"}']\n";
+    std::fs::write(world.settings(), settings.replace("[server]\n", named) + own).unwrap();
+    let (old, new) = world.targets.split_at(4);
+    server.list_workloads(&[("shop-primary", old)]);
+    let mut command = crate::guardian::command(&world.settings());
+    let guardian = Guardian::start_as(&world, command.env("FLAGGER", "a-token-of-flaggers-own")).await;
+    server.has_history(4, 25).await;
+
+    let hook = async |name: &str, canary: &str| {
+        let url = format!("{}/flagger/a-token-of-flaggers-own/{name}", guardian.base);
+        let body = json!({"name": canary, "namespace": "prod", "phase": "Progressing", "checksum": "7c9b"});
+        let answer = guardian.client.post(url).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, text) = hook("gate", "shop").await;
+    assert_eq!(status, 200, "{text}: {}", guardian.log());
+    let begun = guardian.release("shop-7c9b-1").await.unwrap();
+    assert_eq!(begun["order"]["groups"]["release"], "{app=\"shop\"}", "{begun:#}");
+    new.iter().for_each(|target| target.fail(0.33));
+    server.list_workloads(&[("shop-primary", old), ("shop", new)]);
+    let release = guardian.wait_for_phase("shop-7c9b-1", "rolled_back").await;
+    assert_eq!(release["order"]["reference"].as_array().map(Vec::len), Some(4), "{release:#}");
 }

@@ -9,8 +9,9 @@ use crate::adapters::chain::chain;
 use crate::adapters::guardian::{GuardianError, MissingSetting};
 use crate::adapters::prometheus::{Answer, Client};
 use crate::config::{PrometheusSource, Settings, SourceKind};
-use crate::domain::{ApplicationName, Matcher, Relation, ReleaseOrder, Selector};
+use crate::domain::{ApplicationName, GroupSelectors, Matcher, Relation, ReleaseOrder, Selector};
 
+use super::canaries::WORKLOAD_LABELS;
 use super::daemon::Daemon;
 use super::shared::{read, write};
 
@@ -141,6 +142,56 @@ impl Daemon {
         }
         let asked: Vec<String> = labels.iter().map(|label| format!("{label}=\"{name}\"")).collect();
         Err(format!("it has no target with {}", asked.join(" or ")))
+    }
+
+    /// The labels that tell the workloads of a Canary apart, by the targets
+    /// that the application's servers know.
+    pub(super) async fn ask_workloads(
+        &self,
+        application: &ApplicationName,
+        canary: &str,
+    ) -> Option<GroupSelectors> {
+        let settings = self.settings();
+        let of = settings.application(application).map(|a| a.sources.clone()).unwrap_or_default();
+        let asking = async {
+            for source in settings.sources.iter().filter(|s| of.is_empty() || of.contains(&s.name)) {
+                let SourceKind::Prometheus(server) = &source.kind else { continue };
+                match self.ask_for_workloads(server, canary).await {
+                    Ok(Some(groups)) => return Some(groups),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(%application, source = source.name, error, "cannot ask for the machines of a Canary");
+                    }
+                }
+            }
+            None
+        };
+        tokio::time::timeout(ASK_WITHIN, asking).await.ok().flatten()
+    }
+
+    async fn ask_for_workloads(
+        &self,
+        server: &PrometheusSource,
+        canary: &str,
+    ) -> Result<Option<GroupSelectors>, String> {
+        let client = Client::new(server, self.environment.as_ref()).map_err(|error| chain(&error))?;
+        for label in WORKLOAD_LABELS {
+            let one = |value: &str| {
+                Matcher::new(label, Relation::Equal, value)
+                    .map(|matcher| Selector { name: None, matchers: vec![matcher] })
+            };
+            let pair = (one(canary), one(&format!("{canary}-primary")));
+            // A name with dots can be no label of a Prometheus server.
+            let (Ok(release), Ok(reference)) = pair else { continue };
+            for select in [reference.clone(), release.clone()] {
+                let question = Selector { name: Some("up".to_owned()), ..select }.to_string();
+                let answer = client.query(&question, None).await.map_err(|error| chain(&error))?;
+                if !answer.series.is_empty() {
+                    return Ok(Some(GroupSelectors { release, reference, instance_label: None }));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn follow_asked(&self, name: &ApplicationName, asked: Asked) {

@@ -23,7 +23,8 @@ use super::shared::read;
 
 /// Labels by which both workloads of a Canary are told apart where settings
 /// say nothing: they have the Canary's name, the old version's with `-primary`.
-const WORKLOAD_LABELS: [&str; 4] = ["app", "name", "app_kubernetes_io_name", "app.kubernetes.io/name"];
+pub(super) const WORKLOAD_LABELS: [&str; 4] =
+    ["app", "name", "app_kubernetes_io_name", "app.kubernetes.io/name"];
 
 /// The newest run of an application's Canary; stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,8 +246,11 @@ impl Daemon {
     ) -> Result<(), GuardianError> {
         let now = self.means.shared.now();
         let (released, reference) = self.workloads(&key.application, call);
-        // Where settings tell the groups apart, each scrape says who is in which.
-        if !self.is_told_apart(&key.application) && released.is_empty() && reference.is_empty() {
+        // Where settings tell the groups apart, each scrape says who is in which;
+        // what a server scrapes is told apart by the labels that it has there.
+        let unknown = !self.is_told_apart(&key.application) && released.is_empty() && reference.is_empty();
+        let groups = if unknown { self.ask_workloads(&key.application, &call.name).await } else { None };
+        if unknown && groups.is_none() {
             let application = key.application.clone();
             let why = format!(
                 "none of its targets has a label app, name or app_kubernetes_io_name with the value {0} or {0}-primary: \
@@ -273,7 +277,7 @@ impl Daemon {
             finished_at: None,
             batches,
             reference,
-            groups: None,
+            groups,
             metrics: Vec::new(),
             alerts: Vec::new(),
             other: BTreeMap::from([("canary".to_owned(), canary)]),
