@@ -242,8 +242,10 @@ impl Interface for Daemon {
             Ok(integrated) => integrated,
             Err(missing) => self.ask_servers(&order, missing).await?,
         };
-        let known: std::collections::BTreeSet<_> =
+        let mut known: std::collections::BTreeSet<_> =
             self.all_targets().iter().map(|t| t.instance.clone()).collect();
+        // What a server scrapes is on no list of ours; its samples tell of it.
+        known.extend(self.view(&order.application).map(|view| view.instances).unwrap_or_default());
         let unknown: Vec<String> =
             instances_of(&order).iter().filter(|i| !known.contains(*i)).map(ToString::to_string).collect();
         let mut warnings = Vec::new();
