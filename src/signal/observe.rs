@@ -133,10 +133,11 @@ impl Cells<'_> {
         if let Some(column) = self.minus {
             column.combine(true, from, num, |out, value| *out -= value);
         }
+        // Without a branch, so that several are done at a time.
         for (num, den) in num.iter_mut().zip(den) {
-            if *den <= 0.0 {
-                (*num, *den) = (0.0, 0.0);
-            }
+            let none = *den <= 0.0;
+            *num = if none { 0.0 } else { *num };
+            *den = if none { 0.0 } else { *den };
         }
     }
 

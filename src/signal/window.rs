@@ -85,13 +85,6 @@ impl InstanceWindow {
         self.first_served
     }
 
-    fn column_mut(&mut self, signal: SignalId) -> &mut Column {
-        if signal.index() >= self.columns.len() {
-            self.columns.resize_with(signal.index() + 1, Column::default);
-        }
-        &mut self.columns[signal.index()]
-    }
-
     fn slot(&mut self, position: usize, series: &Arc<SeriesKey>, catalogue: &mut Catalogue) -> u32 {
         if let Some((known, slot)) = self.layout.get(position)
             && Arc::ptr_eq(known, series)
@@ -231,6 +224,13 @@ impl Window {
     }
 }
 
+fn column_mut(columns: &mut Vec<Column>, signal: SignalId) -> &mut Column {
+    if signal.index() >= columns.len() {
+        columns.resize_with(signal.index() + 1, Column::default);
+    }
+    &mut columns[signal.index()]
+}
+
 fn contact(outcome: &ScrapeOutcome) -> Contact {
     match outcome {
         ScrapeOutcome::Complete => Contact::Served,
@@ -277,26 +277,26 @@ fn take_samples(
     let (page, first_page) = (instance.pages, instance.first_page);
     for (position, sample) in scrape.samples.iter().enumerate() {
         let slot = instance.slot(position, &sample.series, catalogue) as usize;
-        let feeds = instance.tracks[slot].feeds.clone();
-        let Some(first) = feeds.first() else { continue };
+        let InstanceWindow { tracks, columns, buckets, process_start, .. } = &mut *instance;
+        let track = &mut tracks[slot];
+        let Some(first) = track.feeds.first() else { continue };
         match first.role {
             Role::StartTime => {
                 told_start = true;
                 let value = if sample.value > 1e11 { sample.value / 1e3 } else { sample.value };
-                restarted |= instance.process_start.advance(value);
+                restarted |= process_start.advance(value);
             }
             Role::Level | Role::LevelMean => {
                 if !sample.value.is_finite() {
                     continue;
                 }
-                for feed in feeds.iter() {
-                    let column = instance.column_mut(feed.signal);
+                for feed in track.feeds.iter() {
+                    let column = column_mut(columns, feed.signal);
                     let counts = column.stamped(scrape.at) || feed.role == Role::LevelMean;
                     column.add(step, sample.value, f64::from(u8::from(counts)));
                 }
             }
             Role::Numerator | Role::Denominator | Role::Both | Role::PerSecond | Role::Bucket(_) => {
-                let track = &mut instance.tracks[slot];
                 // Counters with labels are back with their first event: what
                 // fell with a restart that is known tells of no other.
                 let told_before = std::mem::replace(&mut track.page, page) < first_page;
@@ -304,8 +304,14 @@ fn take_samples(
                 let tells = increment.reset && !told_before;
                 resets += u32::from(tells);
                 falls_possible += u32::from(sample.value > 0.0 || tells);
-                for feed in feeds.iter() {
-                    add_increment(instance, feed, step, increment.count, scrape.at, seconds);
+                for feed in track.feeds.iter() {
+                    if let Role::Bucket(bound) = feed.role {
+                        let bucket = buckets.entry((feed.signal, bound.to_bits())).or_default();
+                        bucket.add(step, increment.count, 0.0);
+                    } else {
+                        let column = column_mut(columns, feed.signal);
+                        add_increment(column, feed.role, step, increment.count, scrape.at, seconds);
+                    }
                 }
             }
         }
@@ -322,25 +328,21 @@ fn take_samples(
 }
 
 fn add_increment(
-    instance: &mut InstanceWindow,
-    feed: &Feed,
+    column: &mut Column,
+    role: Role,
     step: Step,
     count: f64,
     at: Timestamp,
     seconds: Option<f64>,
 ) {
-    match feed.role {
-        Role::Numerator => instance.column_mut(feed.signal).add(step, count, 0.0),
-        Role::Denominator => instance.column_mut(feed.signal).add(step, 0.0, count),
-        Role::Both => instance.column_mut(feed.signal).add(step, count, count),
+    match role {
+        Role::Numerator => column.add(step, count, 0.0),
+        Role::Denominator => column.add(step, 0.0, count),
+        Role::Both => column.add(step, count, count),
         Role::PerSecond => {
-            let column = instance.column_mut(feed.signal);
             let den = if column.stamped(at) { seconds.unwrap_or(0.0) } else { 0.0 };
             column.add(step, count, den);
         }
-        Role::Bucket(bound) => {
-            instance.buckets.entry((feed.signal, bound.to_bits())).or_default().add(step, count, 0.0);
-        }
-        Role::Level | Role::LevelMean | Role::StartTime => {}
+        Role::Bucket(_) | Role::Level | Role::LevelMean | Role::StartTime => {}
     }
 }

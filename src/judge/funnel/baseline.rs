@@ -2,6 +2,8 @@
 //! the noise is measured on pseudo-releases cut from the quiet history, over
 //! windows of the same length, so that minutes need not be independent.
 
+use std::cmp::Ordering;
+
 use crate::domain::Group;
 use crate::signal::{Cells, Observation, Rows, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
@@ -172,12 +174,14 @@ pub fn median(values: &mut Vec<f64>) -> f64 {
         return f64::NAN;
     }
     let middle = len / 2;
-    let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    // Finite values all compare, and the plain comparison is the cheaper one.
+    let order = |a: &f64, b: &f64| a.partial_cmp(b).unwrap_or(Ordering::Equal);
+    let (below, upper, _) = values.select_nth_unstable_by(middle, order);
     let upper = *upper;
     if len % 2 == 1 {
         return upper;
     }
-    let lower = below.iter().copied().max_by(f64::total_cmp).unwrap_or(upper);
+    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     (lower + upper) / 2.0
 }
 
@@ -465,7 +469,7 @@ impl Baseline {
         let mut end = rows.num.len();
         for (place, window) in windows.iter().enumerate().take_while(|(_, window)| to - *window >= from) {
             let begin = usize::try_from(to - window - from).unwrap_or(0);
-            let cells = rows.num[begin..end].iter().zip(&rows.den[begin..end]).rev();
+            let cells = rows.num[begin..end].iter().rev().zip(rows.den[begin..end].iter().rev());
             match self.view {
                 View::Level => {
                     for (n, d) in cells {

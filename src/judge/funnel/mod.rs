@@ -6,6 +6,7 @@ mod counts;
 mod fading;
 mod onset;
 mod scale;
+mod screen;
 mod shift;
 mod vicinity;
 mod warming;
@@ -20,16 +21,12 @@ use crate::signal::{
 
 pub use baseline::{Baseline, Span, View, WINDOWS};
 pub use counts::{normal_tail, tail_probability};
+pub use screen::screen;
 pub use shift::{Budget, Look, Shift, is_counted};
 pub use vicinity::Vicinity;
 
-use baseline::{contrast, has_restlessness};
-
-/// Windows that the screening looks at, by their place: up to 13 steps.
-const SCREENED: [usize; 4] = [0, 1, 3, 5];
-
-/// Share of the needed score at which a signal is looked at in full.
-const SCREENED_SHARE: f64 = 0.35;
+use baseline::has_restlessness;
+use shift::SUSPECT_MARGIN;
 
 /// Every so many looks each signal is looked at in full, for what only long
 /// windows show.
@@ -207,7 +204,7 @@ impl Funnel {
                 moving += 1.0;
             }
             match look.shift(judged.id, def, &judged.baseline) {
-                Some(shift) if shift.margin >= 0.5 => {
+                Some(shift) if shift.margin >= SUSPECT_MARGIN => {
                     self.suspects.insert(at);
                     if shift.margin >= 0.6 {
                         graded.push(self.grade(&look, judged, def, shift));
@@ -465,16 +462,4 @@ fn excuse_slow_starts(graded: &mut [Graded], catalogue: &Catalogue) {
             g.held_back = Some("the young processes are still slow, and that still fades");
         }
     }
-}
-
-/// Whether a signal moved enough to be looked at in full: the released
-/// members against the others, over short windows.
-pub fn screen(look: &Look<'_>, id: SignalId, def: &SignalDef, baseline: &Baseline) -> bool {
-    let changes = look.changes(id, def, baseline, &SCREENED.map(|window| WINDOWS[window]));
-    let mut buffer = Vec::new();
-    SCREENED.iter().enumerate().any(|(place, window)| {
-        let difference = contrast(changes.change(place), look.released, &mut buffer);
-        let noise = if shift::is_counted(def) { 0.05 } else { baseline.noise[*window].clamp(0.01, 10.0) };
-        difference.is_finite() && difference.abs() >= SCREENED_SHARE * look.budget.score * noise
-    })
 }

@@ -5,7 +5,7 @@
 use crate::judge::WarmUp;
 use crate::signal::{BadWhen, Observation, Rows, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
-use super::baseline::{Baseline, WINDOWS, contrast, mean, median};
+use super::baseline::{Baseline, View, WINDOWS, contrast, mean, median};
 use super::counts;
 use super::scale::Practical;
 
@@ -23,6 +23,13 @@ pub struct Budget {
     /// The tail probability that a count needs.
     pub tail: f64,
 }
+
+/// From this margin on a signal is remembered as a suspect.
+pub(super) const SUSPECT_MARGIN: f64 = 0.5;
+
+/// The release group's change against the reference group counts up to this
+/// many times its own change.
+pub(super) const OWN_SHARE_MAX: f64 = 1.5;
 
 /// Part of a change of both groups by which equal machines may differ.
 const SHARED_SHARE: f64 = 0.5;
@@ -116,7 +123,7 @@ pub struct Look<'a> {
     /// For each member whether it is in the release group.
     pub released: &'a [bool],
     /// The changes of the main traffic, if known.
-    pub traffic: Option<&'a Changes>,
+    pub traffic: Option<&'a Changes<'a>>,
     /// How long young processes may move signals that warm.
     pub warm_up: WarmUp,
 }
@@ -130,17 +137,27 @@ struct Count {
 }
 
 /// Sums by window and member, and the changes made of them.
-pub struct Changes {
+pub struct Changes<'a> {
+    windows: &'a [Step],
     members: usize,
     /// Window by window, each with all members.
     change: Vec<f64>,
     sums: Vec<(f64, f64)>,
+    /// Only a buffer.
+    rows: Rows,
 }
 
-impl Changes {
-    fn unknown(windows: usize, members: usize) -> Self {
-        let cells = windows * members;
-        Self { members, change: vec![f64::NAN; cells], sums: vec![(0.0, 0.0); cells] }
+impl<'a> Changes<'a> {
+    /// Of windows, which grow, and so many members.
+    pub(super) fn unknown(windows: &'a [Step], members: usize) -> Self {
+        let cells = windows.len() * members;
+        Self {
+            windows,
+            members,
+            change: vec![f64::NAN; cells],
+            sums: vec![(0.0, 0.0); cells],
+            rows: Rows::default(),
+        }
     }
 
     /// Each member's change over one window, on the scale against the base;
@@ -160,7 +177,7 @@ struct Measured<'a> {
     id: SignalId,
     def: &'a SignalDef,
     baseline: &'a Baseline,
-    changes: &'a Changes,
+    changes: &'a Changes<'a>,
 }
 
 /// Buffers that one look at a signal uses again and again.
@@ -176,43 +193,85 @@ impl Look<'_> {
     }
 
     /// Each member's change over each of the `windows`, which grow, that ends now.
-    pub fn changes(&self, id: SignalId, def: &SignalDef, baseline: &Baseline, windows: &[Step]) -> Changes {
-        let members = &self.observation.groups.members;
-        let mut changes = Changes::unknown(windows.len(), members.len());
-        let mut rows = Rows::default();
-        for (index, member) in members.iter().enumerate() {
-            let from = self.ready[index];
-            if self.to <= from {
-                continue;
-            }
-            let Some(cells) = self.observation.cells(id, def, member, baseline.bound) else { continue };
-            let base = baseline.base_of(index);
-            let expected = if def.class == SignalClass::Traffic && member.weight_is_given {
-                member.weight.max(1e-3).ln()
-            } else {
-                0.0
-            };
-            baseline.recent(&cells, (from, self.to), windows, &mut rows, |window, num, den, filled| {
-                if den <= 0.0 || filled * 5 < windows[window] * 3 {
-                    return;
-                }
-                let cell = window * members.len() + index;
-                changes.change[cell] = baseline.scale.of_value(num / den) - base - expected;
-                changes.sums[cell] = (num, den);
-            });
+    pub fn changes<'w>(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        windows: &'w [Step],
+    ) -> Changes<'w> {
+        let mut changes = Changes::unknown(windows, self.released.len());
+        for member in 0..self.released.len() {
+            self.measure_member(member, id, def, baseline, &mut changes);
         }
         changes
     }
 
-    /// Looks at one signal. Nothing if it could not be judged.
+    /// One member's changes.
+    pub(super) fn measure_member(
+        &self,
+        index: usize,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        changes: &mut Changes,
+    ) {
+        let member = &self.observation.groups.members[index];
+        let from = self.ready[index];
+        if self.to <= from {
+            return;
+        }
+        let Some(cells) = self.observation.cells(id, def, member, baseline.bound) else { return };
+        let base = baseline.base_of(index);
+        let expected = if def.class == SignalClass::Traffic && member.weight_is_given {
+            member.weight.max(1e-3).ln()
+        } else {
+            0.0
+        };
+        let Changes { windows, members, change, sums, rows } = changes;
+        baseline.recent(&cells, (from, self.to), windows, rows, |window, num, den, filled| {
+            if den <= 0.0 || filled * 5 < windows[window] * 3 {
+                return;
+            }
+            let cell = window * *members + index;
+            change[cell] = baseline.scale.of_value(num / den) - base - expected;
+            sums[cell] = (num, den);
+        });
+    }
+
+    /// The members of one group, by their places.
+    pub(super) fn group(&self, released: bool) -> impl Iterator<Item = usize> {
+        (0..self.released.len()).filter(move |index| self.released[*index] == released)
+    }
+
+    /// Looks at one signal. Nothing if it could not be judged; most that are no
+    /// suspects give nothing either, as soon as that is known.
     pub fn shift(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> Option<Shift> {
-        let changes = self.changes(id, def, baseline, &WINDOWS);
-        let of = Measured { id, def, baseline, changes: &changes };
+        let mut changes = Changes::unknown(&WINDOWS, self.released.len());
+        self.group(true).for_each(|member| self.measure_member(member, id, def, baseline, &mut changes));
+        if !self.may_be_suspect(def, baseline, &changes) {
+            return None;
+        }
+        self.group(false).for_each(|member| self.measure_member(member, id, def, baseline, &mut changes));
+        self.best_shift(id, def, baseline, &changes)
+    }
+
+    /// The window that shows a signal best, whose changes of all members are known.
+    pub(super) fn best_shift(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        changes: &Changes<'_>,
+    ) -> Option<Shift> {
+        let of = Measured { id, def, baseline, changes };
         let mut best: Option<Shift> = None;
         let mut scratch = Scratch::default();
         let mut since = self.to;
+        // Of counted signals one machine may be a suspect where the group is none.
+        let least = if is_counted(def) { f64::NAN } else { SUSPECT_MARGIN.next_down() };
         for (window, steps) in WINDOWS.iter().enumerate() {
-            let beaten = best.as_ref().map_or(f64::NAN, |b| b.margin);
+            let beaten = best.as_ref().map_or(least, |b| b.margin);
             let shift = self.window_shift(of, window, None, beaten, &mut scratch);
             let Some(shift) = shift else { continue };
             if shift.margin >= 1.0 {
@@ -238,10 +297,29 @@ impl Look<'_> {
             }
         }
         best.since = if since < self.to { since } else { self.to - best.steps };
-        if best.margin >= 0.5 && !def.error_kind && !def.fills {
+        if best.margin >= SUSPECT_MARGIN && !def.error_kind && !def.fills {
             self.judge_fading(id, def, baseline, &mut best);
         }
         Some(best)
+    }
+
+    /// Less what the traffic explains: more of it to a machine is not its fault.
+    pub(super) fn allow_for_traffic(
+        &self,
+        def: &SignalDef,
+        baseline: &Baseline,
+        window: usize,
+        change: &mut [f64],
+    ) {
+        let Some(traffic) = self.traffic.filter(|_| moves_with_traffic(def, baseline)) else { return };
+        for (own, traffic) in change.iter_mut().zip(traffic.change(window)) {
+            if *own > 0.0 && *traffic > 0.0 {
+                *own = (*own - *traffic).max(0.0);
+            } else if def.bad_when == BadWhen::Lower && *own < 0.0 && *traffic > 0.0 {
+                // What is idle or free gets less.
+                *own = (*own + *traffic).min(0.0);
+            }
+        }
     }
 
     /// One signal over one window; of one released member if `only` says so.
@@ -268,16 +346,7 @@ impl Look<'_> {
             }
         }
         let released = self.released;
-        if let (Some(traffic), true) = (self.traffic, moves_with_traffic(def, baseline)) {
-            for (own, traffic) in change.iter_mut().zip(traffic.change(window)) {
-                if *own > 0.0 && *traffic > 0.0 {
-                    *own = (*own - *traffic).max(0.0);
-                } else if def.bad_when == BadWhen::Lower && *own < 0.0 && *traffic > 0.0 {
-                    // What is idle or free gets less.
-                    *own = (*own + *traffic).min(0.0);
-                }
-            }
-        }
+        self.allow_for_traffic(def, baseline, window, change);
         let judged = change.iter().zip(released).filter(|(c, r)| **r && c.is_finite()).count();
         if judged == 0 {
             return None;
@@ -285,16 +354,11 @@ impl Look<'_> {
         let difference = contrast(change, released, buffer);
         let own = mean(change.iter().zip(released).filter(|(_, r)| **r).map(|(c, _)| *c));
         let has_reference = change.iter().zip(released).any(|(c, r)| !*r && c.is_finite());
-        let upward = match def.bad_when {
-            BadWhen::Higher => true,
-            BadWhen::Lower => false,
-            BadWhen::Either => difference > 0.0,
-        };
-        let upward = upward || baseline.view == super::baseline::View::Restlessness;
-        let sign = if upward { 1.0 } else { -1.0 };
+        let sign = bad_direction(def, baseline).unwrap_or(if difference > 0.0 { 1.0 } else { -1.0 });
+        let upward = sign > 0.0;
         let (directed, own) = (sign * difference, sign * own);
         // What the reference group did alone is not the release's change.
-        let effective = directed.min(1.5 * own);
+        let effective = directed.min(OWN_SHARE_MAX * own);
 
         let counted = is_counted(def) && !baseline.dispersion.is_empty();
         let (down, up) = baseline.worst[window];
@@ -317,6 +381,9 @@ impl Look<'_> {
         let shared = (own - directed).max(0.0);
         let practical_times = (effective / (practical.change + SHARED_SHARE * shared))
             .min(if practical.absolute > 0.0 { moved / practical.absolute } else { f64::INFINITY });
+        if practical_times < 1.0 && practical_times <= beaten {
+            return None;
+        }
         let shows: Vec<usize> = (0..members.len())
             .filter(|i| {
                 released[*i]
@@ -347,8 +414,8 @@ impl Look<'_> {
         let score_needed =
             if counted { self.budget.score / TAIL_FACTOR * COUNT_FACTOR } else { self.budget.score };
         let restless = match baseline.view {
-            super::baseline::View::Level => 1.0,
-            super::baseline::View::Restlessness => RESTLESS_FACTOR,
+            View::Level => 1.0,
+            View::Restlessness => RESTLESS_FACTOR,
         };
         let once = if counted { 1.0 } else { brief * little_past * restless };
         let needed = score_needed / def.weight * lone * lone_member * once;
@@ -395,7 +462,7 @@ impl Look<'_> {
         &self,
         def: &SignalDef,
         baseline: &Baseline,
-        changes: &Changes,
+        changes: &Changes<'_>,
         window: usize,
         released: &[bool],
         sign: f64,
@@ -417,7 +484,7 @@ impl Look<'_> {
         &self,
         def: &SignalDef,
         baseline: &Baseline,
-        changes: &Changes,
+        changes: &Changes<'_>,
         window: usize,
         released: &[bool],
         change: &[f64],
@@ -456,7 +523,7 @@ impl Look<'_> {
         &self,
         def: &SignalDef,
         baseline: &Baseline,
-        changes: &Changes,
+        changes: &Changes<'_>,
         window: usize,
         released: &[bool],
         only: Option<usize>,
@@ -523,7 +590,16 @@ impl Look<'_> {
     }
 }
 
-/// Load moves these: more traffic to a machine is not its fault.
+/// The sign of a bad change; nothing if both are.
+pub(super) fn bad_direction(def: &SignalDef, baseline: &Baseline) -> Option<f64> {
+    match (baseline.view, def.bad_when) {
+        (View::Restlessness, _) | (View::Level, BadWhen::Higher) => Some(1.0),
+        (View::Level, BadWhen::Lower) => Some(-1.0),
+        (View::Level, BadWhen::Either) => None,
+    }
+}
+
+/// Whether load moves a signal.
 fn moves_with_traffic(def: &SignalDef, baseline: &Baseline) -> bool {
     match def.class {
         SignalClass::Saturation | SignalClass::Other => true,
@@ -543,7 +619,7 @@ pub fn is_counted(def: &SignalDef) -> bool {
 fn counting_noise(
     def: &SignalDef,
     baseline: &Baseline,
-    changes: &Changes,
+    changes: &Changes<'_>,
     window: usize,
     released: &[bool],
 ) -> f64 {
@@ -585,7 +661,7 @@ fn counting_noise(
 
 fn group_values(
     baseline: &Baseline,
-    changes: &Changes,
+    changes: &Changes<'_>,
     window: usize,
     released: &[bool],
     change: &[f64],

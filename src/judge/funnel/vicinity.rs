@@ -105,7 +105,13 @@ impl Look<'_> {
         }
     }
 
-    fn events(&self, def: &SignalDef, baseline: &Baseline, changes: &Changes, window: usize) -> (f64, f64) {
+    fn events(
+        &self,
+        def: &SignalDef,
+        baseline: &Baseline,
+        changes: &Changes<'_>,
+        window: usize,
+    ) -> (f64, f64) {
         if !is_counted(def) {
             return (f64::NAN, f64::NAN);
         }

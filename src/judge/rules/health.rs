@@ -1,5 +1,6 @@
 //! Silence and restarts: a process that cannot report its errors.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use crate::domain::{Group, Timestamp};
@@ -81,7 +82,8 @@ pub fn instance_silent(observation: &Observation<'_>, now: Timestamp, limits: Si
     let groups = observation.groups;
     let step = observation.window.step();
     let first_release = groups.members.iter().filter_map(|m| m.released_at).min()?;
-    let usual = longest_silence_before(observation, first_release);
+    // Asked only where somebody is silent: it walks through everybody's past.
+    let usual = LazyCell::new(|| longest_silence_before(observation, first_release));
     let (mut silent, mut released, mut longest) = (Vec::new(), 0usize, Duration::ZERO);
     let mut suspicious = 0;
     let (mut reference, mut reference_silent) = (0usize, 0usize);
@@ -96,12 +98,15 @@ pub fn instance_silent(observation: &Observation<'_>, now: Timestamp, limits: Si
             }
             Group::Release => {
                 released += 1;
+                if attempts < 2 {
+                    continue;
+                }
                 let limit = if served { limits.after_serving } else { limits.after_release };
-                let limit = limit.max(step * 4).max(usual + usual / 2);
+                let limit = limit.max(step * 4).max(*usual + *usual / 2);
                 if attempts >= 4 && duration >= limit {
                     silent.push(member.instance.clone());
                     longest = longest.max(duration);
-                } else if attempts >= 2 && duration >= limit / 2 {
+                } else if duration >= limit / 2 {
                     suspicious += 1;
                 }
             }

@@ -169,6 +169,10 @@ fn rise(
     let soon = felt - batch - 1;
     let since: Vec<Option<f64>> = (0..members.len()).map(|i| change(i, felt, to)).collect();
     let size = middle(&|i| since[i])?;
+    let least = if def.class == SignalClass::Errors { ERRORS_RISE_MIN } else { LATENCY_RISE_MIN };
+    if size < least {
+        return None;
+    }
     let before = middle(&|i| change(i, batch - soon, batch))?;
     // When it is felt, it is there; and it is still there.
     let at_once = middle(&|i| change(i, felt - (soon / 3).max(1), felt + 1))?;
@@ -194,10 +198,7 @@ fn rise(
     ];
     let window = WINDOWS.iter().rposition(|steps| *steps <= to - felt)?;
     let (noise, worst) = baseline.shared[window];
-    let (least, added) = match def.class {
-        SignalClass::Errors => (ERRORS_RISE_MIN, values[3]? - values[2]?),
-        _ => (LATENCY_RISE_MIN, f64::INFINITY),
-    };
+    let added = if def.class == SignalClass::Errors { values[3]? - values[2]? } else { f64::INFINITY };
     let failed: f64 = (0..members.len()).filter(|i| !is_released(*i)).map(|i| sum(i, felt, to).0).sum();
     let enough = def.class != SignalClass::Errors || def.shape == Shape::Level || failed >= ERRORS_MIN;
     let wide = elsewhere.len() * 4 >= judged(false) * 3 && shows.len() * 2 >= judged(true);
