@@ -279,6 +279,60 @@ fn less_idle_time_stops_unless_there_is_more_to_do() {
 }
 
 #[test]
+fn load_that_moved_from_one_group_to_the_other_does_not_stop_where_traffic_is_not_measured() {
+    // Two of six machines are given more of what six have to do.
+    let loaded = |others: f64| {
+        Story::usual(600).tell(move |machine, second| {
+            let moved = if second < 0 {
+                1.0
+            } else if machine < 2 {
+                1.5
+            } else {
+                others
+            };
+            let gauge = |name: &str, usual: f64, salt| {
+                Is(name.to_owned(), usual * moved * jitter(machine, second, salt))
+            };
+            Some(vec![gauge("metric_1", 70_000.0, 1), gauge("metric_2", 0.4, 2)])
+        })
+    };
+    assert_eq!(reasons(&loaded(0.75)), Vec::<&str>::new());
+    let alone = reasons(&loaded(1.0)).join("; ");
+    assert!(alone.contains("metric_1 on 2 of 2 released machines 105"), "{alone}");
+}
+
+#[test]
+fn fewer_events_of_unknown_meaning_stop_when_they_fall_and_not_when_they_were_few_from_the_start() {
+    let fewer_from = |onset: i64| {
+        Story::usual(700).tell(move |machine, second| {
+            let share = if machine < 2 && second >= onset { 0.3 } else { 1.0 };
+            let rate = |usual: f64, salt| usual * share * jitter(machine, second, salt);
+            let hooks = Grows("hooks_fired_total".to_owned(), rate(110.0, 1));
+            Some(vec![hooks, Grows("tokens_issued_total".to_owned(), rate(3.0, 2))])
+        })
+    };
+    assert_eq!(reasons(&fewer_from(0)), Vec::<&str>::new());
+    let fell = reasons(&fewer_from(300)).join("; ");
+    assert!(fell.contains("hooks_fired_total on 2 of 2 released machines 33"), "{fell}");
+}
+
+#[test]
+fn a_gauge_of_errors_in_per_cent_must_show_more_than_a_tenth_of_a_per_cent() {
+    let failing = |name: &'static str, after: f64| {
+        Story::usual(600).tell(move |machine, second| {
+            let errors = if is_bad(machine, second) { after } else { 0.0 };
+            let rate = 80.0 * jitter(machine, second, 1);
+            let requests = Grows("web_requests_total{code=\"200\"}".to_owned(), rate);
+            Some(vec![requests, Is(name.to_owned(), errors * jitter(machine, second, 5))])
+        })
+    };
+    assert_eq!(reasons(&failing("app:error_percent", 0.08)), Vec::<&str>::new());
+    assert_eq!(reasons(&failing("app:error_ratio", 0.0008)), Vec::<&str>::new());
+    assert!(!reasons(&failing("app:error_percent", 0.8)).is_empty());
+    assert!(!reasons(&failing("app:error_ratio", 0.008)).is_empty());
+}
+
+#[test]
 fn requests_that_are_refused_all_of_a_sudden_stop_and_a_few_more_do_not() {
     let refusing = |share: f64| {
         Story::usual(600).tell(move |machine, second| {

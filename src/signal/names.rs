@@ -6,7 +6,9 @@ mod gauges;
 mod results;
 
 pub use counters::{CounterMeaning, LogLevel, counter_meaning, is_business, log_level_of};
-pub use gauges::{fills_with_age, gauge_meaning, is_cache_content, is_collected, is_idle_share, is_setting};
+pub use gauges::{
+    fills_with_age, gauge_meaning, is_cache_content, is_collected, is_idle_share, is_percent, is_setting,
+};
 pub use results::{ResultValue, error_kind_of, is_error_label, result_of};
 
 use super::Unit;
@@ -219,9 +221,7 @@ pub fn is_segment_label(label: &str) -> bool {
         "patchlevel",
         "generation",
     ];
-    !NOT.contains(&label)
-        && !results::RESULT_LABELS.contains(&label)
-        && !counters::LOG_LEVEL_LABELS.contains(&label)
+    !NOT.contains(&label) && !results::is_result_label(label) && !counters::LOG_LEVEL_LABELS.contains(&label)
 }
 
 #[cfg(test)]
@@ -232,6 +232,22 @@ mod tests {
 
     fn series(text: &str) -> SeriesKey {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn statuses_are_results_however_their_label_is_written() {
+        for label in
+            ["statusCode", "status_code", "http.response.status_code", "responseCode", "responseStatus"]
+        {
+            assert!(!is_segment_label(label), "{label}");
+            let failed: SeriesKey = SeriesKey::new("calls_total", [(label, "500")]);
+            assert_eq!(result_of(&failed).map(|(_, value)| value), Some(ResultValue::Bad), "{label}");
+        }
+        for label in ["country_code", "area_code", "codec", "source"] {
+            assert!(is_segment_label(label), "{label}");
+            let series: SeriesKey = SeriesKey::new("calls_total", [(label, "500")]);
+            assert!(result_of(&series).is_none(), "{label}");
+        }
     }
 
     #[test]

@@ -221,8 +221,11 @@ impl Look<'_> {
     pub fn fell_since_start(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> bool {
         let members: Vec<usize> =
             (0..self.ready.len()).filter(|i| self.is_released(*i) && self.ready[*i] < self.to).collect();
-        let oldest = members.iter().map(|i| self.ready[*i]).min().unwrap_or(self.to);
-        let first = members.iter().copied().filter(|i| self.ready[*i] <= oldest + 1).collect::<Vec<_>>();
+        let ready = members.iter().map(|i| self.ready[*i]).min().unwrap_or(self.to);
+        let first = members.iter().copied().filter(|i| self.ready[*i] <= ready + 1).collect::<Vec<_>>();
+        // A rate that somebody else computed is of the minutes before as well.
+        let smoothed = if def.shape == Shape::Level { SMOOTHED.as_secs_f64() } else { 0.0 };
+        let oldest = ready + (smoothed / self.observation.window.step().as_secs_f64()).ceil() as Step;
         let part = ((self.to - oldest) / 4).max(2);
         if self.to - oldest < 2 * part {
             return false;

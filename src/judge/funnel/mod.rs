@@ -46,6 +46,15 @@ const COLLECTED_LEAKS: [(f64, f64); 2] = [(1800.0, 0.25), (600.0, 0.4)];
 /// is seen, while a proxy before them answers all the time and hides it.
 const FIRST_TRAFFIC_SECONDS: f64 = 90.0;
 
+/// The least relative change of the reference group that shows that load moved,
+/// and how many of its machines may have given theirs to one released machine:
+/// what little noise of many would explain everything.
+const MOVED_MIN: f64 = 0.05;
+const MOVED_SHARE_MAX: f64 = 2.0;
+
+/// How many metrics must show it: one goes the other way by chance.
+const MIRRORED_METRICS_MIN: usize = 2;
+
 /// How long clients keep what they compute quantiles of: ten minutes is the
 /// default of Prometheus' own for Go.
 const QUANTILE_MEMORY_SECONDS: f64 = 600.0;
@@ -217,7 +226,8 @@ impl Funnel {
         }
         self.moving_share = moving / screened;
         excuse_slow_starts(&mut graded, catalogue);
-        self.excuse_old_quantiles(&mut graded, catalogue);
+        excuse_moved_load(&mut graded, &look);
+        self.excuse_old_quantiles(&mut graded, catalogue, observation.window.step().as_secs_f64());
         graded.sort_by(|a, b| b.grade.cmp(&a.grade).then(b.shift.margin.total_cmp(&a.shift.margin)));
         for at in leading(&graded, catalogue).into_iter().flatten() {
             let g = &graded[at];
@@ -232,8 +242,11 @@ impl Funnel {
     /// Quantiles that a client computes are of its last ten minutes: in a young
     /// process they tell of its start long after. Where the mean of the same
     /// requests is well, they wait.
-    fn excuse_old_quantiles(&self, graded: &mut [Graded], catalogue: &Catalogue) {
-        let young = |g: &&mut Graded| g.shift.age_seconds < QUANTILE_MEMORY_SECONDS;
+    fn excuse_old_quantiles(&self, graded: &mut [Graded], catalogue: &Catalogue, step_seconds: f64) {
+        let young = |g: &&mut Graded| {
+            let window_seconds = g.shift.steps as f64 * step_seconds;
+            g.shift.age_seconds - window_seconds < QUANTILE_MEMORY_SECONDS
+        };
         for g in graded.iter_mut().filter(|g| g.grade == Grade::Failing).filter(young) {
             let def = catalogue.signal(g.shift.signal);
             if def.class != SignalClass::Latency || def.shape != Shape::Level {
@@ -312,8 +325,12 @@ impl Funnel {
                 Some("it is restless, which alone harms nobody")
             }
             SignalClass::Saturation => None,
-            // Orders a second fall with the share of the traffic.
-            SignalClass::Traffic | SignalClass::Business => {
+            SignalClass::Other if self.described => {
+                Some("its meaning is not known, and signals of known meaning are there")
+            }
+            SignalClass::Other if shift.upward || def.shape != Shape::Rate => None,
+            // Orders and other events fall with the share of the traffic.
+            SignalClass::Traffic | SignalClass::Business | SignalClass::Other => {
                 let left = share_left(shift);
                 let fell = look.fell_since_start(judged.id, def, &judged.baseline);
                 if left <= 0.03
@@ -325,10 +342,6 @@ impl Funnel {
                 }
                 (left > 0.03 && !fell).then_some("a smaller share of the traffic from the start")
             }
-            SignalClass::Other if self.described => {
-                Some("its meaning is not known, and signals of known meaning are there")
-            }
-            SignalClass::Other => None,
         }
     }
 }
@@ -417,6 +430,62 @@ fn share_explains(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> bool {
     let loads = shift.upward != (def.bad_when == BadWhen::Lower);
     // What the released machines do not serve, the others do.
     expected.abs() > 0.1 && loads == (expected > 0.0) && shift.change <= 1.2 * expected.abs() + 0.3
+}
+
+/// Load that moved from one group to the other: several signals changed in the
+/// reference group the other way, by about as much. Where traffic is measured,
+/// it tells that better.
+fn excuse_moved_load(graded: &mut [Graded], look: &Look<'_>) {
+    let catalogue = look.observation.window.catalogue();
+    let of_load = |g: &Graded| {
+        let def = catalogue.signal(g.shift.signal);
+        match def.class {
+            SignalClass::Other => true,
+            SignalClass::Saturation => !def.fills && !def.by_traffic,
+            SignalClass::Errors
+            | SignalClass::Latency
+            | SignalClass::Traffic
+            | SignalClass::Business
+            | SignalClass::Logs
+            | SignalClass::Health => false,
+        }
+    };
+    if look.traffic.is_some() {
+        return;
+    }
+    let reference = look.observation.groups.of(Group::Reference).count() as f64;
+    let (mut mirrored, mut alone) = (BTreeSet::new(), 0);
+    for g in graded.iter().filter(|g| of_load(g)) {
+        if is_mirrored(&g.shift, reference) {
+            mirrored.insert(&catalogue.signal(g.shift.signal).metric);
+        } else {
+            alone += usize::from(g.grade == Grade::Failing);
+        }
+    }
+    if mirrored.len() < MIRRORED_METRICS_MIN.max(alone) {
+        return;
+    }
+    for g in graded.iter_mut().filter(|g| g.grade == Grade::Failing && of_load(g)) {
+        // Next to nothing left is no share of the load.
+        if !matches!(g.shift.values, [Some(before), Some(after), ..] if after <= 0.03 * before) {
+            g.grade = Grade::Suspect;
+            g.held_back = Some("the reference group changed the other way: load moved between them");
+        }
+    }
+}
+
+/// Whether what released machines have more or less of is about what the
+/// `reference` machines have less or more.
+fn is_mirrored(shift: &Shift, reference: f64) -> bool {
+    let [Some(before), Some(after), Some(reference_before), Some(reference_after)] = shift.values else {
+        return false;
+    };
+    if before <= 0.0 || reference_before <= 0.0 {
+        return false;
+    }
+    let share = (reference / shift.judged as f64).min(MOVED_SHARE_MAX);
+    let (own, others) = (after / before - 1.0, reference_after / reference_before - 1.0);
+    others * own < 0.0 && others.abs() >= MOVED_MIN && own.abs() <= 1.3 * others.abs() * share + 0.1
 }
 
 /// What is left of the traffic that the reference group's change lets expect.

@@ -28,6 +28,7 @@ impl Scale {
             (Shape::Rate, SignalClass::Errors | SignalClass::Logs, _) if by_traffic => 0.001,
             (Shape::Rate, SignalClass::Errors | SignalClass::Logs | SignalClass::Health, _) => 0.01,
             (Shape::Level, SignalClass::Errors, Unit::Ratio) => 0.001,
+            (Shape::Level, SignalClass::Errors, _) if def.is_percent() => 0.1,
             (Shape::Level, SignalClass::Errors, _) => 0.01,
             (Shape::Rate, _, Unit::Ratio) => 0.005,
             (Shape::Rate, _, _) => 1e-6,
@@ -126,6 +127,8 @@ impl Practical {
                 Shape::Rate if by_traffic && def.class == SignalClass::Health => (0.7, 0.0003),
                 Shape::Rate if by_traffic => (0.7, 0.003),
                 Shape::Rate => (0.7, 0.02),
+                Shape::Level if def.is_percent() => (0.5, 0.15),
+                Shape::Level if def.unit == Unit::Ratio => (0.5, 0.0015),
                 Shape::Mean | Shape::Level | Shape::Slow => (0.5, 0.0),
             },
             SignalClass::Latency => match def.shape {

@@ -102,6 +102,11 @@ impl SignalDef {
             && self.shape == Shape::Level
             && names::is_idle_share(&self.metric)
     }
+
+    /// Whether its values are in per cent, as its name says.
+    pub fn is_percent(&self) -> bool {
+        self.shape == Shape::Level && names::is_percent(&self.metric)
+    }
 }
 
 /// What one series adds to one signal.

@@ -156,9 +156,16 @@ pub fn is_setting(name: &str) -> bool {
         || has_word(name, &["total"]) && !measured && !sums_up
 }
 
+/// Whether a gauge is in per cent.
+pub fn is_percent(name: &str) -> bool {
+    has_word(name, PER_CENT)
+}
+
+const PER_CENT: &[&str] = &["percent", "percentage", "pct"];
+
 /// Whether a gauge is the share of what went well.
 fn is_share_of_good(name: &str) -> bool {
-    let is_share = has_word(name, &["ratio", "rate", "percent", "percentage", "pct", "share"]);
+    let is_share = has_word(name, &["ratio", "rate", "share"]) || is_percent(name);
     let of_good = has_stem(name, &["succe"]) && is_share || has_word(name, &["availability", "apdex", "sli"]);
     let free_of_bad = has_word(name, &["free"]) && has_stem(name, &["crash", "anr", "error"]);
     (of_good && !has_stem(name, &["error", "fail"])) || free_of_bad
@@ -166,8 +173,7 @@ fn is_share_of_good(name: &str) -> bool {
 
 /// Whether a gauge is the share that is idle, of time or of workers.
 pub fn is_idle_share(name: &str) -> bool {
-    has_word(name, &["idle"])
-        && has_word(name, &["ratio", "percent", "percentage", "pct", "share", "time", "cpu"])
+    has_word(name, &["idle"]) && (has_word(name, &["ratio", "share", "time", "cpu"]) || is_percent(name))
 }
 
 /// Memory, threads, handles: they fall with a restart and climb for a long

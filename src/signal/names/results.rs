@@ -3,7 +3,7 @@
 use crate::domain::SeriesKey;
 
 /// Labels whose value says how a request or call ended.
-pub(super) const RESULT_LABELS: &[&str] = &[
+const RESULT_LABELS: &[&str] = &[
     "code",
     "status",
     "status_code",
@@ -190,16 +190,27 @@ pub enum ResultValue {
 
 /// What a label with results says of this series; nothing if no label says.
 pub fn result_of(series: &SeriesKey) -> Option<(&str, ResultValue)> {
-    RESULT_LABELS.iter().find_map(|label| {
-        let value = series.label(label)?;
+    let told = |wanted: &str| series.labels().find(|(label, _)| *label == wanted);
+    // However an exporter writes it: `statusCode`, `http.response.status`.
+    let other = || series.labels().find(|(label, _)| is_result_label(label));
+    let known = RESULT_LABELS.iter().filter_map(|label| told(label));
+    known.chain(other()).find_map(|(label, value)| {
         // Among failures the kind is one of failure; `5xx` is a result everywhere.
         let names_kind =
-            matches!(*label, "kind" | "class") && !value.starts_with(|c: char| c.is_ascii_digit());
+            matches!(label, "kind" | "class") && !value.starts_with(|c: char| c.is_ascii_digit());
         if names_kind && super::has_stem(series.name(), &["error", "exception", "fail", "fault"]) {
             return None;
         }
-        Some((*label, result_value(label, value)?))
+        Some((label, result_value(label, value)?))
     })
+}
+
+/// Whether a label says by its name that its value is how an event ended.
+pub fn is_result_label(label: &str) -> bool {
+    const CODES_OF: &[&str] = &["response", "resp", "http", "rpc", "grpc", "return", "exit", "result"];
+    RESULT_LABELS.contains(&label)
+        || super::has_word(label, &["status"])
+        || (super::has_word(label, &["code"]) && super::has_word(label, CODES_OF))
 }
 
 fn result_value(label: &str, value: &str) -> Option<ResultValue> {
