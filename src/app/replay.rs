@@ -541,6 +541,9 @@ fn write_table(
 
 #[cfg(test)]
 mod tests {
+    use crate::judge::{Detector, ModelChoice};
+    use crate::simulate::{Request, simulate};
+
     use super::*;
 
     #[test]
@@ -553,6 +556,25 @@ mod tests {
         assert_eq!((replayed.len(), replayed.iter().filter(|r| faulty(r)).count()), (12, 7));
         for release in &replayed {
             assert_eq!(release.is_stopped(), faulty(release), "{release:?}");
+        }
+    }
+
+    #[test]
+    fn the_shipped_model_lets_pass_what_the_funnel_alone_would_have_stopped() {
+        // Good releases, from simulated sets that it was not trained on.
+        for (seed, index) in [(90_125, 160), (60_606, 415)] {
+            let simulated = simulate(&Request { seed, index, ..Request::default() }).unwrap();
+            assert_eq!(simulated.label.outcome, LabelOutcome::Healthy);
+            let folder = tempfile::tempdir().unwrap();
+            recording::write(folder.path(), &simulated.order, &simulated.scrapes, None).unwrap();
+            let with = replay_folder(folder.path(), &settings()).unwrap();
+            assert!(!with.is_stopped(), "{with:?}");
+            let said = &with.reasons[0].because;
+            assert!(said.contains("; by past releases (default 1) it is harmless: "), "{said}");
+            let mut alone = settings();
+            alone.judge.model = ModelChoice::Without;
+            let alone = replay_folder(folder.path(), &alone).unwrap();
+            assert!(alone.is_stopped() && alone.reasons[0].detector == Detector::Funnel, "{alone:?}");
         }
     }
 
