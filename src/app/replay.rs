@@ -541,7 +541,8 @@ fn write_table(
 
 #[cfg(test)]
 mod tests {
-    use crate::judge::{Detector, ModelChoice};
+    use crate::judge::Detector;
+    use crate::judge::model::ModelChoice;
     use crate::simulate::{Request, simulate};
 
     use super::*;
@@ -566,14 +567,15 @@ mod tests {
             let simulated = simulate(&Request { seed, index, ..Request::default() }).unwrap();
             assert_eq!(simulated.label.outcome, LabelOutcome::Healthy);
             let folder = tempfile::tempdir().unwrap();
-            recording::write(folder.path(), &simulated.order, &simulated.scrapes, None).unwrap();
-            let with = replay_folder(folder.path(), &settings()).unwrap();
+            let folder = folder.path().join("recording");
+            recording::write(&folder, &simulated.order, &simulated.scrapes, None).unwrap();
+            let with = replay_folder(&folder, &settings()).unwrap();
             assert!(!with.is_stopped(), "{with:?}");
             let said = &with.reasons[0].because;
             assert!(said.contains("; by past releases (default 1) it is harmless: "), "{said}");
             let mut alone = settings();
             alone.judge.model = ModelChoice::Without;
-            let alone = replay_folder(folder.path(), &alone).unwrap();
+            let alone = replay_folder(&folder, &alone).unwrap();
             assert!(alone.is_stopped() && alone.reasons[0].detector == Detector::Funnel, "{alone:?}");
         }
     }
