@@ -278,7 +278,8 @@ fn funnel_full_test(bencher: Bencher) {
 #[divan::bench]
 fn look(bencher: Bencher) {
     let world = World::new();
-    let mut judge = Judge::measure(JudgeSettings::default(), &world.window, &world.groups, world.released_at);
+    let mut judge =
+        Judge::measure(JudgeSettings::default(), &world.window, &world.groups, world.released_at, None);
     let verdict = judge.look(&world.window, &world.groups, &[], world.now, world.to);
     assert!(verdict.outcome < Outcome::Failing, "{verdict:?}");
     bencher
@@ -291,6 +292,6 @@ fn look(bencher: Bencher) {
 fn measure_history(bencher: Bencher) {
     let world = World::new();
     let measure =
-        || Judge::measure(JudgeSettings::default(), &world.window, &world.groups, world.released_at);
+        || Judge::measure(JudgeSettings::default(), &world.window, &world.groups, world.released_at, None);
     bencher.counter(ItemsCount::new(measure().judged_signals())).bench_local(measure);
 }

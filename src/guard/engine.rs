@@ -14,7 +14,7 @@ use crate::signal::{DivideBy, SignalSettings, Step, Window};
 use super::assign::Roster;
 use super::episode::EpisodeSnapshot;
 use super::policy::Policy;
-use super::{Command, Decision, Settlement};
+use super::{Action, Command, Decision, Settlement};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -217,6 +217,8 @@ pub struct Engine {
     roster: Roster,
     /// For releases that begin from now on.
     warm_up: WarmUp,
+    /// When the newest release that was stopped ended.
+    stopped_until: Option<Timestamp>,
     episode: Option<Episode>,
 }
 
@@ -226,7 +228,7 @@ impl Engine {
         let window = Window::new(settings.interval, settings.history, settings.signals.clone());
         let roster = Roster::new(settings.divide_by.clone());
         let warm_up = settings.judge.warm_up;
-        Self { settings, window, roster, warm_up, episode: None }
+        Self { settings, window, roster, warm_up, stopped_until: None, episode: None }
     }
 
     /// Takes what earlier good releases taught of the application's warm-up:
@@ -451,6 +453,7 @@ impl Engine {
         self.window.forget_gone();
         let mut state = EpisodeSnapshot::begin(order, now);
         state.warm_up = self.warm_up;
+        state.history_from = self.stopped_until;
         self.roster.assign_known(&mut state, now);
         self.episode = Some(Episode::new(state));
         let mut effects = vec![Effect::Changed];
@@ -509,7 +512,8 @@ impl Engine {
                 let mut settings = self.settings.judge.clone();
                 settings.false_stops_per_1000 = self.settings.policy.false_stops_per_1000;
                 settings.warm_up = episode.state.warm_up;
-                episode.judge.insert(Judge::measure(settings, window, groups, first_release))
+                let from = episode.state.history_from;
+                episode.judge.insert(Judge::measure(settings, window, groups, first_release, from))
             }
         };
         let verdict = judge.look(window, groups, &episode.state.alerts, now, to);
@@ -521,9 +525,13 @@ impl Engine {
     }
 
     fn end_if_final(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(phase) = self.episode.as_ref().map(|e| e.state.phase).filter(|p| p.is_final()) else {
+        let Some(state) = self.episode.as_ref().map(|e| &e.state).filter(|s| s.phase.is_final()) else {
             return;
         };
+        let phase = state.phase;
+        if state.gravest >= Action::Pause {
+            self.stopped_until = Some(now);
+        }
         let seen = if phase == Phase::Finished { self.warm_up_seen(now) } else { None };
         if let Some(seen) = seen {
             let end = effects.iter().position(|e| matches!(e, Effect::Ended)).unwrap_or(effects.len());

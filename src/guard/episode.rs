@@ -80,6 +80,10 @@ pub struct EpisodeSnapshot {
     /// when the release began.
     #[serde(default)]
     pub warm_up: WarmUp,
+    /// When an earlier release ended that was stopped: what its fault did is
+    /// nothing that the application usually does.
+    #[serde(default)]
+    pub history_from: Option<Timestamp>,
 }
 
 impl EpisodeSnapshot {
@@ -108,6 +112,7 @@ impl EpisodeSnapshot {
             advised: BTreeSet::new(),
             advice: 0,
             warm_up: WarmUp::default(),
+            history_from: None,
         }
     }
 

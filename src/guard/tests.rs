@@ -3,7 +3,8 @@
 use crate::domain::{InstanceId, ReleaseOrder, Sample, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
 use crate::judge::Outcome;
 
-use super::engine::{Engine, EngineSettings, Input};
+use super::engine::{Effect, Engine, EngineSettings, Input};
+use super::{Action, Mode};
 
 mod episode;
 
@@ -95,4 +96,57 @@ fn looks_count_for_a_gate_once_the_newest_batch_can_be_judged() {
     let before = passing(&engine);
     (300..400).step_by(10).for_each(|seconds| look(&mut engine, seconds, false));
     assert_eq!((before > 0, passing(&engine)), (true, 0), "{:?}", engine.verdict());
+}
+
+/// Seconds of a fault on machine `a`: a third of its requests fail.
+fn fails(seconds: i64) -> bool {
+    (0..150).contains(&seconds) || seconds >= 1_500
+}
+
+/// The same fleet, in which machine `a` fails at times.
+fn look_at_faults(engine: &mut Engine, seconds: i64, faults: fn(i64) -> bool) -> usize {
+    let mut commands = 0;
+    for machine in MACHINES {
+        let failing = |until: i64| (-1_200..until).step_by(10).filter(|s| faults(*s)).count() as f64;
+        let failed = if machine == "a" { 33.0 * failing(seconds) } else { 0.0 };
+        let mut scrape = scrape(machine, seconds, true);
+        scrape.samples[0].value -= failed;
+        let series = std::sync::Arc::new("web_requests_total{code=\"500\"}".parse().unwrap());
+        scrape.samples.push(Sample { series, value: failed });
+        let effects = engine.handle(at(seconds), Input::Scrape(scrape)).unwrap();
+        commands += effects.iter().filter(|e| matches!(e, Effect::Send(_))).count();
+    }
+    commands
+}
+
+fn begin(engine: &mut Engine, id: &str, seconds: i64) {
+    let started_at = at(seconds);
+    let mut order: ReleaseOrder = serde_json::from_str(
+        r#"{"format": 1, "id": "r", "application": "shop", "started_at": "2026-03-01T00:10:00Z",
+            "batches": [{"started_at": "2026-03-01T00:10:00Z", "instances": ["a"]}],
+            "reference": ["b", "c", "d"]}"#,
+    )
+    .unwrap();
+    order.id = id.parse().unwrap();
+    order.started_at = started_at;
+    order.batches[0].started_at = started_at;
+    engine.handle(started_at, Input::Begin(Box::new(order))).unwrap();
+}
+
+#[test]
+fn a_fault_that_stopped_an_earlier_release_is_nothing_usual_for_the_next_one() {
+    let mut settings = EngineSettings::default();
+    settings.policy.mode = Mode::Enforce;
+    let mut engine = Engine::new(settings);
+    (-1_200..0).step_by(10).for_each(|s| assert_eq!(look_at_faults(&mut engine, s, fails), 0));
+    begin(&mut engine, "bad", 0);
+    let commands: usize = (0..150).step_by(10).map(|s| look_at_faults(&mut engine, s, fails)).sum();
+    assert_eq!(commands, 1);
+    assert_eq!(engine.snapshot().unwrap().gravest, Action::Pause);
+    engine.handle(at(150), Input::Cancel).unwrap();
+    (150..1_500).step_by(10).for_each(|s| assert_eq!(look_at_faults(&mut engine, s, fails), 0));
+    begin(&mut engine, "again", 1_500);
+    assert_eq!(engine.snapshot().unwrap().history_from, Some(at(150)));
+    let commands: usize = (1_500..1_650).step_by(10).map(|s| look_at_faults(&mut engine, s, fails)).sum();
+    assert_eq!(commands, 1, "{:?}", engine.verdict());
 }

@@ -1,6 +1,7 @@
 //! One look at a release: all rules, the funnel, and what was blind.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::domain::{Alert, Group, Timestamp};
 use crate::signal::{Contact, Groups, Member, Observation, SignalId, Step, Window};
@@ -15,6 +16,11 @@ const SETTLE_SECONDS: f64 = 15.0;
 
 /// How long after its batch a silent instance is still thought to restart.
 const RETURN_SECONDS: f64 = 300.0;
+
+/// Least history after an earlier release that was stopped: with less, its
+/// fault is part of what is usual.
+const HISTORY_MIN: Duration = Duration::from_secs(300);
+const HISTORY_STEPS_MIN: Step = 12;
 
 /// Most findings that a verdict carries; the rest adds nothing for anybody.
 const FINDINGS_MAX: usize = 20;
@@ -77,14 +83,19 @@ pub struct Judge {
 
 impl Judge {
     /// Measures the history before the release. Called when the release
-    /// begins and again with every batch, as the groups change.
+    /// begins and again with every batch, as the groups change. What lies
+    /// before `history_from` is left out where enough is left.
     pub fn measure(
         settings: JudgeSettings,
         window: &Window,
         groups: &Groups,
         first_release: Timestamp,
+        history_from: Option<Timestamp>,
     ) -> Self {
         let start = window.step_at(first_release);
+        let enough = (HISTORY_MIN.as_secs_f64() / window.step().as_secs_f64()).ceil() as Step;
+        let told = history_from.map(|at| window.step_at(at) + 1);
+        let told = told.filter(|from| start - from >= enough.max(HISTORY_STEPS_MIN));
         let oldest = groups
             .members
             .iter()
@@ -92,7 +103,7 @@ impl Judge {
             .map(|at| window.step_at(at) + 1)
             .min();
         let span = oldest
-            .map(|from| Span { from: from.max(window.oldest_step()), start })
+            .map(|from| Span { from: from.max(window.oldest_step()).max(told.unwrap_or(Step::MIN)), start })
             .filter(|s| s.start > s.from);
         let mut observation = Observation::new(window, groups, None);
         observation.traffic = span.and_then(|s| observation.main_traffic(s.from, s.start));
@@ -479,7 +490,7 @@ fn ready_steps(observation: &Observation<'_>, now: Timestamp, to: Step) -> Vec<S
             if released_at > now {
                 return to;
             }
-            let limit = released_at + std::time::Duration::from_secs_f64(RETURN_SECONDS);
+            let limit = released_at + Duration::from_secs_f64(RETURN_SECONDS);
             let restart = instance.restarts.iter().copied().find(|at| *at >= released_at && *at <= limit);
             // The first answer after a silence that began with the release.
             let mut silent = false;

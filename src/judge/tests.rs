@@ -134,7 +134,7 @@ impl Story {
             let now = at(second) + Duration::from_secs(INTERVAL as u64 - 1);
             let to = window.step_at(now) + 1;
             let judge =
-                judge.get_or_insert_with(|| Judge::measure(settings.clone(), &window, &groups, at(0)));
+                judge.get_or_insert_with(|| Judge::measure(settings.clone(), &window, &groups, at(0), None));
             verdicts.push(judge.look(&window, &groups, alerts, now, to));
             if second + INTERVAL >= self.until {
                 seen = judge.warm_up_seen(&window, &groups, now, to);
