@@ -98,7 +98,7 @@ fn looks_count_for_a_gate_once_the_newest_batch_can_be_judged() {
     assert_eq!((before > 0, passing(&engine)), (true, 0), "{:?}", engine.verdict());
 }
 
-/// Seconds of a fault on machine `a`: a third of its requests fail.
+/// Seconds of a fault on machine `a`: one in twenty of its requests fails.
 fn fails(seconds: i64) -> bool {
     (0..150).contains(&seconds) || seconds >= 1_500
 }
@@ -108,7 +108,7 @@ fn look_at_faults(engine: &mut Engine, seconds: i64, faults: fn(i64) -> bool) ->
     let mut commands = 0;
     for machine in MACHINES {
         let failing = |until: i64| (-1_200..until).step_by(10).filter(|s| faults(*s)).count() as f64;
-        let failed = if machine == "a" { 33.0 * failing(seconds) } else { 0.0 };
+        let failed = if machine == "a" { 5.0 * failing(seconds) } else { 0.0 };
         let mut scrape = scrape(machine, seconds, true);
         scrape.samples[0].value -= failed;
         let series = std::sync::Arc::new("web_requests_total{code=\"500\"}".parse().unwrap());
