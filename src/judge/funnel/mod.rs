@@ -402,11 +402,10 @@ fn is_seen_to_restart(look: &Look<'_>, shows: &[usize]) -> bool {
     })
 }
 
-/// Where the release system said what share of the traffic a released machine
-/// gets, load that differs by no more is no fault of the version. Signals that
-/// are counted by request need no such excuse.
-fn share_explains(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> bool {
-    let loaded = match def.class {
+/// Whether a signal is higher where more work is given; what is counted by
+/// request is not.
+fn follows_load(def: &SignalDef) -> bool {
+    match def.class {
         SignalClass::Other => true,
         SignalClass::Saturation => !def.fills && !def.by_traffic,
         SignalClass::Errors
@@ -415,7 +414,12 @@ fn share_explains(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> bool {
         | SignalClass::Business
         | SignalClass::Logs
         | SignalClass::Health => false,
-    };
+    }
+}
+
+/// Where the release system said what share of the traffic a released machine
+/// gets, load that differs by no more is no fault of the version.
+fn share_explains(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> bool {
     let told: Vec<f64> = look
         .observation
         .groups
@@ -423,7 +427,7 @@ fn share_explains(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> bool {
         .filter(|m| m.weight_is_given)
         .map(|m| m.weight.max(1e-3).ln())
         .collect();
-    if !loaded || told.is_empty() {
+    if !follows_load(def) || told.is_empty() {
         return false;
     }
     let expected = told.iter().sum::<f64>() / told.len() as f64;
@@ -437,19 +441,7 @@ fn share_explains(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> bool {
 /// it tells that better.
 fn excuse_moved_load(graded: &mut [Graded], look: &Look<'_>) {
     let catalogue = look.observation.window.catalogue();
-    let of_load = |g: &Graded| {
-        let def = catalogue.signal(g.shift.signal);
-        match def.class {
-            SignalClass::Other => true,
-            SignalClass::Saturation => !def.fills && !def.by_traffic,
-            SignalClass::Errors
-            | SignalClass::Latency
-            | SignalClass::Traffic
-            | SignalClass::Business
-            | SignalClass::Logs
-            | SignalClass::Health => false,
-        }
-    };
+    let of_load = |g: &Graded| follows_load(catalogue.signal(g.shift.signal));
     if look.traffic.is_some() {
         return;
     }

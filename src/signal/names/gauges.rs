@@ -158,10 +158,8 @@ pub fn is_setting(name: &str) -> bool {
 
 /// Whether a gauge is in per cent.
 pub fn is_percent(name: &str) -> bool {
-    has_word(name, PER_CENT)
+    has_word(name, &["percent", "percentage", "pct"])
 }
-
-const PER_CENT: &[&str] = &["percent", "percentage", "pct"];
 
 /// Whether a gauge is the share of what went well.
 fn is_share_of_good(name: &str) -> bool {

@@ -190,11 +190,10 @@ pub enum ResultValue {
 
 /// What a label with results says of this series; nothing if no label says.
 pub fn result_of(series: &SeriesKey) -> Option<(&str, ResultValue)> {
-    let told = |wanted: &str| series.labels().find(|(label, _)| *label == wanted);
+    let known = RESULT_LABELS.iter().filter_map(|label| Some((*label, series.label(label)?)));
     // However an exporter writes it: `statusCode`, `http.response.status`.
-    let other = || series.labels().find(|(label, _)| is_result_label(label));
-    let known = RESULT_LABELS.iter().filter_map(|label| told(label));
-    known.chain(other()).find_map(|(label, value)| {
+    let others = series.labels().filter(|(label, _)| is_result_label(label));
+    known.chain(others).find_map(|(label, value)| {
         // Among failures the kind is one of failure; `5xx` is a result everywhere.
         let names_kind =
             matches!(label, "kind" | "class") && !value.starts_with(|c: char| c.is_ascii_digit());
