@@ -16,6 +16,7 @@ pub mod probe;
 mod readiness;
 pub mod record;
 pub mod replay;
+mod replay_looks;
 mod replay_order;
 pub mod replay_report;
 pub mod report;

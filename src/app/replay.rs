@@ -39,6 +39,10 @@ pub struct Args {
     /// Judge with this model's artifact, or `none`; the shipped one if not said.
     #[arg(long)]
     pub model: Option<ModelArgument>,
+    /// Also print every look at which something was suspected, and what held
+    /// it back; a table only.
+    #[arg(long)]
+    pub looks: bool,
     /// Also replay with another model's artifact, or `none`, and tell which
     /// releases are decided differently; a table only. A file that ends in
     /// `.jsonl` is what an earlier run printed with `--format jsonl`, of another
@@ -156,6 +160,12 @@ pub fn run(args: &Args) -> ExitCode {
             )
         }
         Some(_) | None => Ok(()),
+    });
+    let written = written.and_then(|()| match args.format {
+        Format::Table if args.looks => {
+            super::replay_looks::write(&mut out, results.iter().flatten(), &settings)
+        }
+        Format::Table | Format::Jsonl => Ok(()),
     });
     if let Err(error) = written {
         // A reader that went away, as `head` does, is no failure of ours.

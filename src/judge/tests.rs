@@ -193,6 +193,32 @@ fn is_bad(machine: usize, second: i64) -> bool {
     machine < 2 && second >= 0
 }
 
+/// A gauge of load that `follows` what all machines do.
+fn wave(machine: usize, second: i64, follows: f64) -> Option<Vec<Shown>> {
+    let level = 100.0 * follows * jitter(machine, second, 4);
+    Some(vec![Is("open_connections".to_owned(), level)])
+}
+
+#[test]
+fn machines_that_no_longer_follow_what_all_others_do_as_ever_are_found() {
+    let tide = |second: i64| 1.0 + 0.6 * (second as f64 * std::f64::consts::TAU / 1200.0).cos();
+    let story = Story { machines: 7, ..Story::usual(600) };
+    let stuck = story.tell(|machine, second| {
+        wave(machine, second, tide(if machine < 2 { second.min(0) } else { second }))
+    });
+    assert!(reasons(&stuck).iter().any(|r| r.contains("open_connections")), "{:?}", reasons(&stuck));
+    let all = story.tell(|machine, second| wave(machine, second, tide(second)));
+    assert_eq!(stops(&all), Vec::<&str>::new());
+}
+
+#[test]
+fn what_the_reference_group_never_did_before_is_no_fault_of_the_release() {
+    let story = Story { machines: 7, ..Story::usual(600) };
+    let others = |machine: usize, second: i64| if machine >= 2 && second > 60 { 0.4 } else { 1.0 };
+    let verdicts = story.tell(|machine, second| wave(machine, second, others(machine, second)));
+    assert_eq!(stops(&verdicts), Vec::<&str>::new());
+}
+
 #[test]
 fn a_release_that_changes_nothing_is_healthy() {
     let verdicts = Story::usual(1200).tell(|machine, second| Some(well(machine, second)));

@@ -25,11 +25,15 @@ const SCREENED_STEPS: [Step; SCREENED.len()] = {
 /// Share of the needed score at which a signal is looked at in full.
 const SCREENED_SHARE: f64 = 0.35;
 
-/// Whether a signal moved enough to be looked at in full. Where it has not,
-/// about half of the reference members are enough to know it.
+/// Whether a signal moved enough to be looked at in full. Most released members
+/// show by themselves that it has not; else about half of the reference members
+/// are enough to know it.
 pub fn screen(look: &Look<'_>, id: SignalId, def: &SignalDef, baseline: &Baseline) -> bool {
     let mut changes = Changes::unknown(&SCREENED_STEPS, look.released.len());
     look.group(true).for_each(|member| look.measure_member(member, id, def, baseline, &mut changes));
+    if !look.may_be_suspect(def, baseline, &changes, SCREENED.into_iter().enumerate()) {
+        return false;
+    }
     let references = look.group(false).count();
     let mut bands: Vec<Band> = (0..SCREENED.len())
         .map(|place| {
@@ -57,17 +61,24 @@ pub fn screen(look: &Look<'_>, id: SignalId, def: &SignalDef, baseline: &Baselin
 
 impl Look<'_> {
     /// Whether a margin of [`SUSPECT_MARGIN`] is possible, whatever the reference
-    /// members did: told by the released members' changes alone.
-    pub(super) fn may_be_suspect(&self, def: &SignalDef, baseline: &Baseline, changes: &Changes<'_>) -> bool {
+    /// members did: told by the released members' changes alone, at these places
+    /// of `changes`, which are of these windows.
+    pub(super) fn may_be_suspect(
+        &self,
+        def: &SignalDef,
+        baseline: &Baseline,
+        changes: &Changes<'_>,
+        mut places: impl Iterator<Item = (usize, usize)>,
+    ) -> bool {
         let practical = Practical::of(def, baseline.by_traffic).change;
         let in_bad_direction = |change: f64| match bad_direction(def, baseline) {
             Some(sign) => sign * change,
             None => change.abs(),
         };
         let mut change = Vec::with_capacity(self.released.len());
-        (0..WINDOWS.len()).any(|window| {
+        places.any(|(place, window)| {
             change.clear();
-            change.extend_from_slice(changes.change(window));
+            change.extend_from_slice(changes.change(place));
             self.allow_for_traffic(def, baseline, window, &mut change);
             let released = self.group(true).map(|member| change[member]).filter(|change| change.is_finite());
             // Of counted signals each member may show it alone.
@@ -78,7 +89,7 @@ impl Look<'_> {
                 let sure = noise.unwrap_or(0.0).max(NOISE_FLOOR) * self.budget.score / def.weight;
                 (in_bad_direction(mean(released)), practical.max(sure))
             };
-            OWN_SHARE_MAX * own >= SUSPECT_MARGIN * needed
+            OWN_SHARE_MAX * (own + self.usual_change(baseline, window)) >= SUSPECT_MARGIN * needed
         })
     }
 }
@@ -229,12 +240,13 @@ mod tests {
                 let early = look.shift(id, def, baseline).filter(|s| s.margin >= SUSPECT_MARGIN);
                 prop_assert_eq!(format!("{early:?}"), format!("{whole:?}"), "{}", def.name);
                 let mut buffer = Vec::new();
+                let may = look.may_be_suspect(def, baseline, &changes, SCREENED.into_iter().map(|w| (w, w)));
                 let moved = SCREENED.iter().any(|place| {
                     let noise = if is_counted(def) { 0.05 } else { baseline.noise[*place].clamp(0.01, 10.0) };
                     let difference = contrast(changes.change(*place), &is_released, &mut buffer);
                     difference.abs() >= SCREENED_SHARE * look.budget.score * noise
                 });
-                prop_assert_eq!(screen(&look, id, def, baseline), moved, "{}", def.name);
+                prop_assert_eq!(screen(&look, id, def, baseline), moved && may, "{}", def.name);
             }
         }
 

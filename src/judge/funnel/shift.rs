@@ -31,6 +31,11 @@ pub(super) const SUSPECT_MARGIN: f64 = 0.5;
 /// many times its own change.
 pub(super) const OWN_SHARE_MAX: f64 = 1.5;
 
+/// How many times the usual size of a change of all machines is still usual,
+/// and how many reference machines must show it.
+const USUAL_TIMES: f64 = 2.0;
+const USUAL_AMONG_MIN: usize = 3;
+
 /// Part of a change of both groups by which equal machines may differ.
 const SHARED_SHARE: f64 = 0.5;
 
@@ -249,7 +254,7 @@ impl Look<'_> {
     pub fn shift(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> Option<Shift> {
         let mut changes = Changes::unknown(&WINDOWS, self.released.len());
         self.group(true).for_each(|member| self.measure_member(member, id, def, baseline, &mut changes));
-        if !self.may_be_suspect(def, baseline, &changes) {
+        if !self.may_be_suspect(def, baseline, &changes, (0..WINDOWS.len()).map(|window| (window, window))) {
             return None;
         }
         self.group(false).for_each(|member| self.measure_member(member, id, def, baseline, &mut changes));
@@ -322,6 +327,13 @@ impl Look<'_> {
         }
     }
 
+    /// How much the reference group's change may be and still be its usual way,
+    /// as by day and night; nothing where few machines would have to tell it.
+    pub(super) fn usual_change(&self, baseline: &Baseline, window: usize) -> f64 {
+        let usual = USUAL_TIMES * baseline.shared[window].0;
+        if usual.is_finite() && self.group(false).count() >= USUAL_AMONG_MIN { usual } else { 0.0 }
+    }
+
     /// One signal over one window; of one released member if `only` says so.
     /// Nothing if it cannot be judged, or if what costs little shows that its
     /// margin is below 1 and not above `beaten`.
@@ -357,8 +369,10 @@ impl Look<'_> {
         let sign = bad_direction(def, baseline).unwrap_or(if difference > 0.0 { 1.0 } else { -1.0 });
         let upward = sign > 0.0;
         let (directed, own) = (sign * difference, sign * own);
-        // What the reference group did alone is not the release's change.
-        let effective = directed.min(OWN_SHARE_MAX * own);
+        // What the reference group did alone is not the release's change, but for
+        // what it usually does: there released machines should have done it too.
+        let alone = (directed - own).clamp(0.0, self.usual_change(baseline, window));
+        let effective = directed.min(OWN_SHARE_MAX * (own + alone));
 
         let counted = is_counted(def) && !baseline.dispersion.is_empty();
         let (down, up) = baseline.worst[window];
@@ -378,7 +392,7 @@ impl Look<'_> {
         };
         // Machines answer differently to what moves them all: the more the
         // reference group moved, the more the release group must differ.
-        let shared = (own - directed).max(0.0);
+        let shared = (own - directed).max(alone);
         let practical_times = (effective / (practical.change + SHARED_SHARE * shared))
             .min(if practical.absolute > 0.0 { moved / practical.absolute } else { f64::INFINITY });
         if practical_times < 1.0 && practical_times <= beaten {
