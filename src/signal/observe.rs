@@ -105,7 +105,7 @@ impl Cells<'_> {
     /// Numerator and denominator at one step; a denominator of 0 is no value.
     pub fn at(&self, step: Step) -> (f64, f64) {
         let den = self.den.map_or(0.0, |c| if self.den_from_num { c.num_at(step) } else { c.den_at(step) });
-        if den <= 0.0 {
+        if den <= 0.0 || self.minus.is_some_and(|c| c.den_at(step) <= 0.0) {
             return (0.0, 0.0);
         }
         let num = self.num.map_or(0.0, |c| if self.num_from_den { c.den_at(step) } else { c.num_at(step) });
@@ -126,6 +126,13 @@ impl Cells<'_> {
     fn read_zeroed(&self, from: Step, num: &mut [f64], den: &mut [f64]) {
         if let Some(column) = self.den {
             column.combine(self.den_from_num, from, den, |out, value| *out = value);
+        }
+        if let Some(column) = self.minus {
+            column.combine(false, from, num, |out, value| *out = value);
+            for (is_there, den) in num.iter_mut().zip(den.iter_mut()) {
+                *den = if *is_there > 0.0 { *den } else { 0.0 };
+                *is_there = 0.0;
+            }
         }
         if let Some(column) = self.num {
             column.combine(!self.num_from_den, from, num, |out, value| *out = value);

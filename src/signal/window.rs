@@ -65,7 +65,8 @@ impl InstanceWindow {
         self.columns.get(signal.index()).filter(|column| !column.is_empty())
     }
 
-    /// Observations up to one of a histogram's bounds; only numerators.
+    /// Observations up to one of a histogram's bounds; the denominators tell
+    /// whether there is such a bound, as versions change them.
     pub fn bucket(&self, signal: SignalId, bound: f64) -> Option<&Column> {
         self.buckets.get(&(signal, bound.to_bits()))
     }
@@ -307,7 +308,7 @@ fn take_samples(
                 for feed in track.feeds.iter() {
                     if let Role::Bucket(bound) = feed.role {
                         let bucket = buckets.entry((feed.signal, bound.to_bits())).or_default();
-                        bucket.add(step, increment.count, 0.0);
+                        bucket.add(step, increment.count, 1.0);
                     } else {
                         let column = column_mut(columns, feed.signal);
                         add_increment(column, feed.role, step, increment.count, scrape.at, seconds);

@@ -49,6 +49,9 @@ const WELL_BEFORE: Duration = Duration::from_secs(45);
 /// What came later must last so long: longer than a collection or a batch job.
 const ILL_FOR: Duration = Duration::from_secs(30);
 
+/// Part of a leak's rise that came since its first quarter.
+const CLIMBED: f64 = 0.25;
+
 /// On the scale, half of what it was, or less.
 const HALVED: f64 = 0.7;
 
@@ -149,6 +152,7 @@ impl Look<'_> {
             steady |=
                 if age < settles_seconds { !fades } else { age > 2.0 * settles_seconds || !seen_to_fade };
         }
+        shift.is_brief = oldest_shown.is_none();
         let eldest = oldest_shown.unwrap_or(0.0);
         shift.fading = !steady || (calm_elder && def.warms && eldest < settles_seconds);
     }
@@ -235,6 +239,32 @@ impl Look<'_> {
         early - late >= HALVED
     }
 
+    /// Whether a gauge that never moved before stands still again on all released
+    /// machines that show the shift, at another value. What was at zero was no
+    /// setting: a breaker that opened, a queue that is full.
+    pub(super) fn is_another_setting(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        shift: &Shift,
+    ) -> bool {
+        let was_set = baseline.constant && shift.values[0].or(shift.values[3]).is_some_and(|v| v != 0.0);
+        if def.shape != Shape::Level || !was_set {
+            return false;
+        }
+        shift.shows.iter().all(|index| {
+            let member = &self.observation.groups.members[*index];
+            let Some(cells) = self.observation.cells(id, def, member, baseline.bound) else { return false };
+            let values: Vec<f64> = (self.ready[*index]..self.to)
+                .map(|step| cells.at(step))
+                .filter(|(_, den)| *den > 0.0)
+                .map(|(num, den)| num / den)
+                .collect();
+            !values.is_empty() && values.iter().all(|value| *value == values[0])
+        })
+    }
+
     /// The slope of the release group's recent change against its slope since
     /// the start: near 1 or above, it still climbs; near 0, it settled.
     pub fn climb(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> f64 {
@@ -252,7 +282,9 @@ impl Look<'_> {
             self.difference_over(id, def, baseline, self.to - (k + 1) * third, self.to - k * third, &released)
         };
         let (last, previous, earlier, first) = (at(0), at(1), at(2), at(3));
-        let rises = last > previous && previous > earlier && earlier > first;
+        // What stands at a higher value rises by chance, and by little.
+        let rises =
+            last > previous && previous > earlier && earlier > first && last - first >= CLIMBED * last;
         if !(last - first).is_finite() || !rises {
             return 0.0;
         }

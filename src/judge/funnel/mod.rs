@@ -4,6 +4,7 @@
 mod baseline;
 mod counts;
 mod fading;
+mod mix;
 mod onset;
 mod scale;
 mod screen;
@@ -267,6 +268,8 @@ impl Funnel {
     fn grade(&self, look: &Look<'_>, judged: &Judged, def: &SignalDef, mut shift: Shift) -> Graded {
         let held_back = if shift.margin < 1.0 {
             Some("not yet sure, large or wide enough")
+        } else if shift.fading && shift.is_brief {
+            Some("it has not lasted long enough")
         } else if shift.fading {
             Some("the processes are young and it still fades")
         } else if let Some(why) = reference_is_missing(look, def, &shift) {
@@ -275,6 +278,8 @@ impl Funnel {
             Some(why)
         } else if share_explains(look, def, &shift) {
             Some("machines that are given another share of the traffic are loaded otherwise")
+        } else if self.mix_explains(look, judged, def, &shift) {
+            Some("other kinds of requests came; each kind by itself takes about as long as before")
         } else {
             self.class_holds_back(look, judged, def, &shift)
         };
@@ -307,6 +312,11 @@ impl Funnel {
     ) -> Option<&'static str> {
         match def.class {
             SignalClass::Errors | SignalClass::Logs | SignalClass::Health | SignalClass::Latency => None,
+            SignalClass::Saturation | SignalClass::Other
+                if look.is_another_setting(judged.id, def, &judged.baseline, shift) =>
+            {
+                Some("it stands still as it did before, at another value: a setting")
+            }
             SignalClass::Business if judged.baseline.by_traffic => None,
             SignalClass::Saturation if def.fills => {
                 // Memory that is higher and settled is a bigger program; memory

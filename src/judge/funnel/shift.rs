@@ -98,6 +98,8 @@ pub struct Shift {
     pub judged: usize,
     /// Whether a young process may explain it: it still fades.
     pub fading: bool,
+    /// It began too late to have lasted.
+    pub is_brief: bool,
     /// It was, and the newest steps no longer show it.
     pub is_over: bool,
     /// The last half of the change over its first half; 1 where unknown.
@@ -379,7 +381,7 @@ impl Look<'_> {
         let worst = if upward { up } else { down };
         let values = group_values(baseline, changes, window, released, change);
         let mut practical = Practical::of(def, baseline.by_traffic);
-        if values[0].is_none() && def.class == SignalClass::Latency {
+        if values[0].is_none() && matches!(def.class, SignalClass::Latency | SignalClass::Saturation) {
             practical.change *= NEWCOMER_FACTOR;
         }
         // One machine among several has causes of its own as well.
@@ -458,6 +460,7 @@ impl Look<'_> {
             shows,
             judged,
             fading: false,
+            is_brief: false,
             is_over,
             steadiness: 1.0,
             age_seconds: self.age_seconds(),

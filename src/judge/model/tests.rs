@@ -180,6 +180,7 @@ fn graded(number: f64, steps: i64) -> Graded {
             shows: vec![0, 1],
             judged: 0,
             fading: true,
+            is_brief: false,
             is_over: false,
             steadiness: number,
             age_seconds: number,

@@ -74,7 +74,8 @@ pub fn spreading(observation: &Observation<'_>, funnel: &Funnel, to: Step) -> Op
         let surges = traffic_rise(observation, batch, felt, to).is_some_and(|rise| rise > TRAFFIC_RISE_MAX);
         for (id, def) in window.catalogue().signals() {
             let asked = match def.class {
-                SignalClass::Errors => !def.refusals && !def.error_kind,
+                // Of requests that were served, not of what is tried on the way.
+                SignalClass::Errors => !def.refusals && !def.error_kind && def.shape != Shape::Rate,
                 SignalClass::Latency => !surges,
                 SignalClass::Traffic
                 | SignalClass::Saturation
