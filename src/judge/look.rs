@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::domain::{Alert, Group, Timestamp};
 use crate::signal::{Contact, Groups, Member, Observation, SignalId, Step, Window};
 
-use super::funnel::{Funnel, Graded, Span, View};
+use super::funnel::{Funnel, Grade, Graded, Span, View};
 use super::model::{Considered, Course, Features, Model, ModelChoice, Suspects};
 use super::rules::{self, CrashLoop, Silence, Threshold};
 use super::{Blind, Detector, Finding, Outcome, Verdict, WarmUp, WarmUpSeen, explain};
@@ -21,6 +21,9 @@ const RETURN_SECONDS: f64 = 300.0;
 /// fault is part of what is usual.
 const HISTORY_MIN: Duration = Duration::from_secs(300);
 const HISTORY_STEPS_MIN: Step = 12;
+
+/// The rule whose evidence is the time alone.
+const SPREADING: &str = "spreading";
 
 /// Most findings that a verdict carries; the rest adds nothing for anybody.
 const FINDINGS_MAX: usize = 20;
@@ -79,6 +82,7 @@ pub struct Judge {
     course: Course,
     considered: Option<Considered>,
     judges_newest: bool,
+    history_is_doubtful: bool,
 }
 
 impl Judge {
@@ -95,7 +99,8 @@ impl Judge {
         let start = window.step_at(first_release);
         let enough = (HISTORY_MIN.as_secs_f64() / window.step().as_secs_f64()).ceil() as Step;
         let told = history_from.map(|at| window.step_at(at) + 1);
-        let told = told.filter(|from| start - from >= enough.max(HISTORY_STEPS_MIN));
+        let clean = told.filter(|from| start - from >= enough.max(HISTORY_STEPS_MIN));
+        let history_is_doubtful = told.is_some() && clean.is_none();
         let oldest = groups
             .members
             .iter()
@@ -103,7 +108,7 @@ impl Judge {
             .map(|at| window.step_at(at) + 1)
             .min();
         let span = oldest
-            .map(|from| Span { from: from.max(window.oldest_step()).max(told.unwrap_or(Step::MIN)), start })
+            .map(|from| Span { from: from.max(window.oldest_step()).max(clean.unwrap_or(Step::MIN)), start })
             .filter(|s| s.start > s.from);
         let mut observation = Observation::new(window, groups, None);
         observation.traffic = span.and_then(|s| observation.main_traffic(s.from, s.start));
@@ -120,6 +125,7 @@ impl Judge {
             course: Course::default(),
             considered: None,
             judges_newest: false,
+            history_is_doubtful,
         }
     }
 
@@ -157,8 +163,20 @@ impl Judge {
         let ready = ready_steps(&observation, now, to);
         let start = window.step_at(self.first_release);
         let JudgeSettings { false_stops_per_1000, warm_up, .. } = self.settings;
-        let graded = self.funnel.look(&observation, &ready, to, false_stops_per_1000, warm_up);
-        let rules = self.rule_findings(&observation, alerts, &ready, start, to, now);
+        let mut graded = self.funnel.look(&observation, &ready, to, false_stops_per_1000, warm_up);
+        for g in &mut graded {
+            g.shift.since = self.seen_since(&observation, &ready, g).unwrap_or(g.shift.since);
+        }
+        for g in graded.iter_mut().filter(|g| g.grade == Grade::Failing && g.shift.values[1] == Some(0.0)) {
+            let gone =
+                |index: &usize| rules::is_renamed(&observation, *index, g.shift.signal, ready[*index], to);
+            if g.shift.shows.iter().all(gone) {
+                g.grade = Grade::Suspect;
+                g.held_back = Some("it is gone from the pages, and others came: counted under another name");
+            }
+        }
+        let mut rules = self.rule_findings(&observation, alerts, &ready, start, to, now);
+        believe_spreading(&mut rules, &graded);
         let mut findings = rules.clone();
         findings.extend(graded.iter().map(|g| {
             let def = window.catalogue().signal(g.shift.signal);
@@ -177,13 +195,22 @@ impl Judge {
                 ask(model, considered, calibrated, now, &mut findings);
             }
         }
-        let blind = self.blind(&observation, &ready, to);
-        let seen =
-            |(i, m): &(usize, &Member)| m.released_at.is_some() && ready[*i] < to && self.funnel.judged() > 0;
-        let released_and_seen = groups.members.iter().enumerate().any(|m| seen(&m));
+        let seen: Vec<bool> = (0..groups.members.len())
+            .map(|i| {
+                let answers = observation.instance(&groups.members[i]).is_some_and(|instance| {
+                    instance.contacts.last().is_some_and(|(_, contact)| *contact == Contact::Served)
+                });
+                ready[i] < to && answers && self.funnel.sees(&observation, i, ready[i], to)
+            })
+            .collect();
+        let released = |(m, seen): &(&Member, &bool)| m.released_at.is_some() && **seen;
+        let released_and_seen = groups.members.iter().zip(&seen).any(|m| released(&m));
         let newest = groups.members.iter().filter_map(|m| m.released_at).max();
-        let mut of_newest = groups.members.iter().enumerate().filter(|(_, m)| m.released_at == newest);
-        self.judges_newest = of_newest.any(|m| seen(&m));
+        let of_newest: Vec<_> =
+            groups.members.iter().zip(&seen).filter(|(m, _)| m.released_at == newest).collect();
+        let blind = self.blind(&observation, &ready, &seen, to);
+        self.judges_newest =
+            !of_newest.is_empty() && 2 * of_newest.iter().filter(|m| released(m)).count() >= of_newest.len();
         let gravest = findings.iter().filter(|f| !f.on_trial).map(|f| f.outcome).max();
         let outcome = match gravest {
             Some(outcome @ (Outcome::Failing | Outcome::Suspect)) => outcome,
@@ -287,7 +314,9 @@ impl Judge {
             findings.extend(rules::metrics_missing(observation, ready, start, to));
         }
         if wanted("spreading") && self.span.is_some() {
-            findings.extend(rules::spreading(observation, &self.funnel, to));
+            let settle = settle_steps(observation.window);
+            let serving: Vec<Step> = ready.iter().map(|ready| ready - settle).collect();
+            findings.extend(rules::spreading(observation, &self.funnel, &serving, to));
         }
         if wanted("standstill") && self.span.is_some() {
             findings.extend(rules::standstill(observation, ready, start, to));
@@ -307,7 +336,25 @@ impl Judge {
         findings
     }
 
-    fn blind(&self, observation: &Observation<'_>, ready: &[Step], to: Step) -> Vec<Blind> {
+    /// Where a shift begins with the first step that counts, the step that the
+    /// process served first, if it showed it by then: the steps in which it
+    /// settles are not judged, and are seen all the same.
+    fn seen_since(&self, observation: &Observation<'_>, ready: &[Step], g: &Graded) -> Option<Step> {
+        let baseline = self.funnel.baseline(g.shift.signal, g.view).filter(|_| g.view == View::Level)?;
+        let first = g.shift.shows.iter().copied().min_by_key(|index| ready[*index])?;
+        let serving = ready[first] - settle_steps(observation.window);
+        if g.shift.since > ready[first] + 1 || serving >= ready[first] {
+            return None;
+        }
+        let def = observation.window.catalogue().signal(g.shift.signal);
+        let member = &observation.groups.members[first];
+        let (num, den) = observation.cells(g.shift.signal, def, member, g.bound)?.sum(serving, ready[first]);
+        let sign = if g.shift.upward { 1.0 } else { -1.0 };
+        let change = sign * (baseline.scale.of_value(num / den) - baseline.base_of(first));
+        (den > 0.0 && change >= 0.5 * g.shift.own_change).then_some(serving)
+    }
+
+    fn blind(&self, observation: &Observation<'_>, ready: &[Step], seen: &[bool], to: Step) -> Vec<Blind> {
         let mut blind = Vec::new();
         let mut add = |what: &str, why: String| blind.push(Blind { what: what.to_owned(), why });
         let groups = observation.groups;
@@ -318,6 +365,14 @@ impl Judge {
             add(
                 "history",
                 "no samples from before the release: changes cannot be told from differences".to_owned(),
+            );
+        }
+        if self.history_is_doubtful {
+            add(
+                "history",
+                "an earlier release was stopped, and too little is known since: what its fault did may pass \
+                 for usual"
+                    .to_owned(),
             );
         }
         if groups.of(Group::Reference).next().is_none() {
@@ -338,6 +393,11 @@ impl Judge {
                         add(
                             member.instance.as_str(),
                             "released, and not serving long enough to be judged".to_owned(),
+                        );
+                    } else if member.group() == Group::Release && !seen[index] {
+                        add(
+                            member.instance.as_str(),
+                            "released, and its pages show nothing that is judged".to_owned(),
                         );
                     }
                 }
@@ -403,6 +463,15 @@ impl Judge {
             }
         }
         lines
+    }
+}
+
+/// What both groups suffer after a later batch may be a coincidence, and people
+/// decide, unless the released machines show something of their own.
+fn believe_spreading(rules: &mut [Finding], graded: &[Graded]) {
+    let own = graded.iter().any(|g| g.shift.margin >= 1.0 && !g.shift.fading);
+    for finding in rules.iter_mut().filter(|f| f.test == SPREADING && own) {
+        finding.outcome = Outcome::Failing;
     }
 }
 
@@ -474,12 +543,16 @@ fn ask(
     }
 }
 
+fn settle_steps(window: &Window) -> Step {
+    let step_seconds = window.step().as_secs_f64();
+    if step_seconds >= 60.0 { 0 } else { (SETTLE_SECONDS / step_seconds).ceil() as Step }
+}
+
 /// For each member the first step at which it counts: a reference member at
 /// once, a released one when it serves again and has settled.
 fn ready_steps(observation: &Observation<'_>, now: Timestamp, to: Step) -> Vec<Step> {
     let window = observation.window;
-    let step_seconds = window.step().as_secs_f64();
-    let settle = if step_seconds >= 60.0 { 0 } else { (SETTLE_SECONDS / step_seconds).ceil() as Step };
+    let settle = settle_steps(window);
     observation
         .groups
         .members

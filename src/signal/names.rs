@@ -7,7 +7,8 @@ mod results;
 
 pub use counters::{CounterMeaning, LogLevel, counter_meaning, is_business, log_level_of};
 pub use gauges::{
-    fills_with_age, gauge_meaning, is_cache_content, is_collected, is_idle_share, is_percent, is_setting,
+    fills_with_age, gauge_meaning, is_backlog, is_cache_content, is_collected, is_idle_share, is_percent,
+    is_setting,
 };
 pub use results::{ResultValue, error_kind_of, is_error_label, result_of};
 
@@ -376,7 +377,8 @@ mod tests {
             ("documents_retrieved_total", M::Other),
             ("retries_total", M::Errors),
             ("process_major_page_faults_total", M::Other),
-            ("container_cpu_cfs_throttled_periods_total", M::Utilisation),
+            ("container_cpu_cfs_throttled_seconds_total", M::Utilisation),
+            ("container_cpu_cfs_throttled_periods_total", M::Other),
             ("node_netstat_Tcp_RetransSegs", M::Other),
             ("between_runs_total", M::Other),
             ("bets_placed_total", M::Business),

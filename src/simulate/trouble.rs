@@ -463,6 +463,8 @@ impl Place<'_> {
     }
 
     fn share(&mut self, weight: f64, told: f64) {
+        // Who gives a machine less gives the others more.
+        self.world.fleet.balanced = true;
         self.world.fleet.release_traffic = weight;
         self.world.fleet.weight = self.dice.chance(told).then_some(weight);
     }

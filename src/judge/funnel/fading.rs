@@ -27,14 +27,24 @@ const SMOOTHED: Duration = Duration::from_secs(150);
 /// Quantiles in gauges are of the past five minutes, mostly.
 const SMOOTHED_START: Duration = Duration::from_secs(300);
 
+/// What piled up while a process was away is worked off for so long, unless it
+/// grows.
+const DRAINED: Duration = Duration::from_secs(300);
+const GROWS: f64 = 1.1;
+
 /// Calls that time out while a process starts fail for so long.
 const START_ERRORS: Duration = Duration::from_secs(25);
+
+/// What a process tries on its way fails for longer while its connections and
+/// caches are new, and need not fail a request.
+const START_TRIES: Duration = Duration::from_secs(90);
 
 /// People look before they buy.
 const FIRST_ORDERS: Duration = Duration::from_secs(60);
 
 /// More errors than this are no start's.
 const MANY_ERRORS: f64 = 0.2;
+const MANY_TRIES: f64 = 0.5;
 
 /// A little slower for three tenths of the time to settle is what compilers
 /// and caches explain.
@@ -49,8 +59,11 @@ const WELL_BEFORE: Duration = Duration::from_secs(45);
 /// What came later must last so long: longer than a collection or a batch job.
 const ILL_FOR: Duration = Duration::from_secs(30);
 
+/// Part of all traffic that is left when none is lost.
+const KEPT_MIN: f64 = 0.7;
+
 /// Part of a leak's rise that came since its first quarter.
-const CLIMBED: f64 = 0.25;
+const CLIMBED: f64 = 0.4;
 
 /// On the scale, half of what it was, or less.
 const HALVED: f64 = 0.7;
@@ -82,7 +95,8 @@ impl Look<'_> {
         cohorts.sort_by_key(|(ready, _)| *ready);
         let patience = self.warm_up.of(def.class);
         let settles_seconds = patience.settles.as_secs_f64();
-        let few = shift.values[1].is_some_and(|after| after < MANY_ERRORS);
+        let many = if def.shape == Shape::Rate { MANY_TRIES } else { MANY_ERRORS };
+        let few = shift.values[1].is_some_and(|after| after < many);
         let mut steady = false;
         let mut oldest_shown = None;
         let mut calm_elder = false;
@@ -121,7 +135,7 @@ impl Look<'_> {
                 let stays = ratio - uncertainty > if known_slow { decayed.max(0.9) } else { 0.9 };
                 let lasts = if known_slow { ratio - uncertainty > decayed } else { ratio > 0.6 };
                 // One kind of request may be rare in the first minute.
-                let sure = if def.segment.is_none() { 10.0 } else { 90.0 };
+                let sure = if def.segment.is_none() { 30.0 } else { 90.0 };
                 let huge =
                     late > 1.4 && ((age > 150.0 * patience.stretch() && lasts) || (age > sure && stays));
                 let settles = match def.class {
@@ -132,7 +146,8 @@ impl Look<'_> {
                     }
                     _ => WARM_AGE_MIN,
                 };
-                let young = age < settles.max(WARM_AGE_MIN).as_secs_f64().max(2.0 * step_seconds);
+                let drains = def.is_backlog() && age < DRAINED.as_secs_f64() && ratio < GROWS;
+                let young = drains || age < settles.max(WARM_AGE_MIN).as_secs_f64().max(2.0 * step_seconds);
                 let waits = def.class == SignalClass::Saturation || def.shape == Shape::Level;
                 let huge = huge && !(young && waits);
                 !huge && (young || ratio - uncertainty < decayed)
@@ -140,6 +155,7 @@ impl Look<'_> {
                 // Rules that record rates show a start's errors for a minute.
                 let settles = match (def.class, def.shape) {
                     (SignalClass::Errors, Shape::Level) => SMOOTHED,
+                    (SignalClass::Errors, Shape::Rate) if few => START_TRIES,
                     (SignalClass::Errors | SignalClass::Logs, _) if few => START_ERRORS,
                     (SignalClass::Business, _) => FIRST_ORDERS,
                     _ => Duration::ZERO,
@@ -265,6 +281,23 @@ impl Look<'_> {
         })
     }
 
+    /// Whether traffic that left the released machines came to no other: the sum
+    /// of all machines is much smaller, while no reference machine serves less.
+    pub(super) fn traffic_is_lost(&self, def: &SignalDef, baseline: &Baseline, shift: &Shift) -> bool {
+        let [_, _, Some(before), Some(after)] = shift.values else { return false };
+        if def.class != SignalClass::Traffic || def.segment.is_some() || after < before {
+            return false;
+        }
+        let windows = [shift.steps];
+        let changes = self.changes(shift.signal, def, baseline, &windows);
+        let rate = |(num, den): &(f64, f64)| if *den > 0.0 { num / den } else { 0.0 };
+        let total = |sums: &[(f64, f64)]| sums.iter().map(rate).sum::<f64>();
+        // Who restarts or was not read may serve all that is missed.
+        let all_known =
+            (0..self.released.len()).all(|member| changes.sums(0)[member].1 > 0.0 || !self.serves(member));
+        all_known && total(changes.sums(0)) < KEPT_MIN * total(&baseline.base_sums)
+    }
+
     /// The slope of the release group's recent change against its slope since
     /// the start: near 1 or above, it still climbs; near 0, it settled.
     pub fn climb(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> f64 {
@@ -277,7 +310,9 @@ impl Look<'_> {
         if third < 2 {
             return f64::NAN;
         }
-        let released: Vec<usize> = (0..self.ready.len()).filter(|i| self.is_released(*i)).collect();
+        // Who came later is younger, and no rise of the others.
+        let first = |i: &usize| self.is_released(*i) && self.ready[*i] <= oldest + 2;
+        let released: Vec<usize> = (0..self.ready.len()).filter(first).collect();
         let at = |k: Step| {
             self.difference_over(id, def, baseline, self.to - (k + 1) * third, self.to - k * third, &released)
         };

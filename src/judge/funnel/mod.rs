@@ -47,6 +47,12 @@ const COLLECTED_LEAKS: [(f64, f64); 2] = [(1800.0, 0.25), (600.0, 0.4)];
 /// is seen, while a proxy before them answers all the time and hides it.
 const FIRST_TRAFFIC_SECONDS: f64 = 90.0;
 
+/// Who showed no value in so many steps is not seen.
+const SEEN_STEPS: Step = 5;
+
+/// What caches miss for so long, in seconds, they will miss.
+const CACHE_FILLS_SECONDS: f64 = 900.0;
+
 /// The least relative change of the reference group that shows that load moved,
 /// and how many of its machines may have given theirs to one released machine:
 /// what little noise of many would explain everything.
@@ -153,6 +159,14 @@ impl Funnel {
     /// How many signals are judged.
     pub fn judged(&self) -> usize {
         self.judged.len()
+    }
+
+    /// Whether a member showed a value of a judged signal in steps `from..to`; of
+    /// many the newest steps tell.
+    pub fn sees(&self, observation: &Observation<'_>, member: usize, from: Step, to: Step) -> bool {
+        let Some(instance) = observation.instance(&observation.groups.members[member]) else { return false };
+        let from = from.max(to - SEEN_STEPS);
+        self.judged.iter().any(|j| instance.column(j.id).is_some_and(|column| column.sum(from, to).1 > 0.0))
     }
 
     /// Whether errors, latency or business are among the judged signals.
@@ -271,7 +285,7 @@ impl Funnel {
         } else if shift.fading && shift.is_brief {
             Some("it has not lasted long enough")
         } else if shift.fading {
-            Some("the processes are young and it still fades")
+            Some("the processes are young, and it may still fade")
         } else if let Some(why) = reference_is_missing(look, def, &shift) {
             Some(why)
         } else if let Some(why) = past_is_missing(judged, def, &shift) {
@@ -326,10 +340,13 @@ impl Funnel {
                 let grown = limits.iter().find(|(age, _)| shift.age_seconds >= *age).map_or(0.6, |l| l.1);
                 let leaks = climb.is_finite() && climb > 0.45 && shift.change > grown;
                 let huge = shift.change > 0.6 && shift.practical > 4.0 && shift.age_seconds > 120.0;
-                (!leaks && !huge).then_some("it is higher, and not seen to climb on")
+                (!leaks && !huge).then_some("it is higher, and has not climbed on for long enough")
             }
             SignalClass::Saturation if def.shape == Shape::Ratio => {
-                Some("caches miss more, which alone harms nobody")
+                let stays = shift.age_seconds >= CACHE_FILLS_SECONDS && shift.practical >= 2.0;
+                // Where nothing is hit, hits are not shown.
+                let stays = stays && shift.values[1].is_some_and(|missed| missed < 0.999);
+                (!stays).then_some("caches miss more, which alone harms nobody")
             }
             SignalClass::Saturation if judged.baseline.view == View::Restlessness && self.described => {
                 Some("it is restless, which alone harms nobody")
@@ -350,7 +367,8 @@ impl Funnel {
                 {
                     return Some("it may still wait for its first traffic");
                 }
-                (left > 0.03 && !fell).then_some("a smaller share of the traffic from the start")
+                let lost = || look.traffic_is_lost(def, &judged.baseline, shift);
+                (left > 0.03 && !fell && !lost()).then_some("a smaller share of the traffic from the start")
             }
         }
     }
@@ -372,7 +390,7 @@ fn reference_is_missing(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> Opti
         SignalClass::Latency | SignalClass::Saturation | SignalClass::Traffic | SignalClass::Other => true,
         SignalClass::Errors | SignalClass::Business | SignalClass::Logs | SignalClass::Health => false,
     };
-    let has_reference = look.observation.groups.of(Group::Reference).next().is_some();
+    let has_reference = look.group(false).any(|member| look.serves(member));
     (asked && has_reference && shift.values[3].is_none()).then_some("no reference machine shows it")
 }
 

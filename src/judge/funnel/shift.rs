@@ -48,6 +48,7 @@ const LONE_FACTOR: f64 = 1.6;
 
 /// How much more is asked of machines without a past: new ones are not equal.
 const NEWCOMER_FACTOR: f64 = 1.5;
+const LONE_NEWCOMER_FACTOR: f64 = 2.2;
 
 /// Restless gauges are many, and their noise is the least known.
 const RESTLESS_FACTOR: f64 = 1.3;
@@ -57,6 +58,9 @@ const TAIL_FACTOR: f64 = 1.25;
 
 /// Counts have exact tails, and their clustering is measured.
 const COUNT_FACTOR: f64 = 1.1;
+
+/// A machine that did not answer for so many steps is gone.
+const SERVES_STEPS: Step = 21;
 
 /// Independent looks at one signal in the course of a release, roughly: looks
 /// at overlapping windows are correlated.
@@ -251,6 +255,14 @@ impl Look<'_> {
         (0..self.released.len()).filter(move |index| self.released[*index] == released)
     }
 
+    /// Whether a member answered in the newest of the longest windows; a machine
+    /// that is gone tells nothing.
+    pub(super) fn serves(&self, member: usize) -> bool {
+        let observation = self.observation;
+        let Some(instance) = observation.instance(&observation.groups.members[member]) else { return false };
+        instance.served().sum(self.to - SERVES_STEPS, self.to).1 > 0.0
+    }
+
     /// Looks at one signal. Nothing if it could not be judged; most that are no
     /// suspects give nothing either, as soon as that is known.
     pub fn shift(&self, id: SignalId, def: &SignalDef, baseline: &Baseline) -> Option<Shift> {
@@ -382,7 +394,7 @@ impl Look<'_> {
         let values = group_values(baseline, changes, window, released, change);
         let mut practical = Practical::of(def, baseline.by_traffic);
         if values[0].is_none() && matches!(def.class, SignalClass::Latency | SignalClass::Saturation) {
-            practical.change *= NEWCOMER_FACTOR;
+            practical.change *= if judged == 1 { LONE_NEWCOMER_FACTOR } else { NEWCOMER_FACTOR };
         }
         // One machine among several has causes of its own as well.
         let lone_member = if only.is_some() { LONE_FACTOR } else { 1.0 };
@@ -485,7 +497,10 @@ impl Look<'_> {
         sign: f64,
         effective: f64,
     ) -> bool {
-        let Some(third) = WINDOWS.iter().rposition(|w| *w * 3 <= WINDOWS[window]) else { return false };
+        // Of two steps one may be a spike; events come one by one.
+        let long = if is_counted(def) { WINDOWS[window] } else { WINDOWS[window].max(3) };
+        let third = WINDOWS.iter().rposition(|w| *w * 3 <= long);
+        let Some(third) = third.filter(|third| *third < window) else { return false };
         let shortest = if is_counted(def) { third } else { 0 };
         (shortest..=third).any(|recent| {
             let difference = sign * contrast(changes.change(recent), released, &mut Vec::new());

@@ -1,6 +1,7 @@
 //! The business counters stand still while requests are served: no statistics
 //! over noise is needed for nothing where much was certain.
 
+use super::is_renamed;
 use crate::domain::Group;
 use crate::judge::{Detector, Finding, Outcome, sentence};
 use crate::signal::{Observation, Shape, SignalClass, Step, Unit};
@@ -46,7 +47,7 @@ pub fn business_stopped(
                     if own.1 > 0.0 {
                         judged += 1;
                         add(&mut release, own);
-                        if own.0 == 0.0 {
+                        if own.0 == 0.0 && !is_renamed(observation, index, id, ready[index], to) {
                             stands.push(member.instance.clone());
                         }
                     }

@@ -166,11 +166,19 @@ pub fn new_exception(
             continue;
         }
         sums.past = past(observation, id, def, start);
-        let (release, past) = (sums.release, sums.past);
-        if past.0 > 0.0 {
+        if sums.past.0 > 0.0 {
             continue;
         }
         let kind = def.segment.as_ref().map_or("", |(_, value)| value.as_str());
+        // A version that counts under another name has the same kinds.
+        let is_known = |(id, other): (SignalId, &SignalDef)| {
+            let same = other.error_kind && other.segment.as_ref().is_some_and(|(_, value)| value == kind);
+            same && past(observation, id, other, start).0 > 0.0
+        };
+        if observation.window.catalogue().signals().any(is_known) {
+            continue;
+        }
+        let (release, past) = (sums.release, sums.past);
         let enough = release.0 >= NEW_EVENTS_MIN && sums.shows.len() * 2 >= sums.judged && past.1 > 0.0;
         let because = format!(
             "{kind} never seen before: {} times on {} since {}, none on the reference machines",

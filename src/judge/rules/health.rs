@@ -39,6 +39,9 @@ impl Default for CrashLoop {
     }
 }
 
+/// So many machines of a batch may restart one after the other.
+const TURNS_MAX: u32 = 12;
+
 /// How long an instance has been silent at `now`, and whether it served since
 /// `since`.
 fn silence(contacts: &[(Timestamp, Contact)], since: Timestamp, now: Timestamp) -> (Duration, u32, bool) {
@@ -120,10 +123,10 @@ pub fn instance_silent(observation: &Observation<'_>, now: Timestamp, limits: Si
     let outcome = if silent.is_empty() || shared { Outcome::Suspect } else { Outcome::Failing };
     let since = now - longest;
     let because = if silent.is_empty() {
-        format!("{suspicious} of {released} released machines have been silent for a while")
+        format!("{} silent for a while", sentence::machines(suspicious, released))
     } else {
         format!(
-            "{} silent for {} s since {}, {} of {} reference machines silent{}",
+            "{} silent for up to {} s since {}, {} of {} reference machines silent{}",
             sentence::machines(silent.len(), released),
             longest.as_secs(),
             since.clock_time(),
@@ -174,8 +177,11 @@ pub fn crash_loop(observation: &Observation<'_>, now: Timestamp, limits: CrashLo
                 let settle = limits.settle.max(observation.window.step() * 2);
                 let mut after: Vec<Timestamp> =
                     instance.restarts.iter().copied().filter(|at| *at >= released_at - settle).collect();
-                // The first restart brought the new version, unless it came too late for that.
-                if after.first().is_some_and(|at| *at <= released_at + settle * 4) {
+                // The first restart brought the new version, unless it came too late for
+                // that; the machines of a large batch restart one after the other.
+                let together = groups.members.iter().filter(|m| m.released_at == member.released_at).count();
+                let in_turn = settle * (3 + u32::try_from(together).unwrap_or(u32::MAX).min(TURNS_MAX));
+                if after.first().is_some_and(|at| *at <= released_at + in_turn) {
                     after.remove(0);
                 }
                 after.retain(|at| *at >= released_at + settle / 2);

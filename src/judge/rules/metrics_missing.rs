@@ -34,6 +34,23 @@ fn is_there(instance: &InstanceWindow, id: SignalId, from: Step, to: Step) -> bo
     instance.column(id).is_some_and(|column| column.has_value(from, to))
 }
 
+/// Whether a metric that a released machine had, or the reference machines have,
+/// is gone from its page since step `from`, and one that nobody had is there: what
+/// it counted is counted under another name.
+pub fn is_renamed(observation: &Observation<'_>, member: usize, id: SignalId, from: Step, to: Step) -> bool {
+    let Some(instance) = observation.instance(&observation.groups.members[member]) else { return false };
+    let reference: Vec<&InstanceWindow> =
+        observation.groups.of(Group::Reference).filter_map(|m| observation.instance(m)).collect();
+    let oldest = observation.window.oldest_step().max(from - 400);
+    let is_new = |id: SignalId| {
+        is_there(instance, id, from, to)
+            && !is_there(instance, id, oldest, from)
+            && !reference.iter().any(|other| is_there(other, id, oldest, to))
+    };
+    let mut signals = observation.window.catalogue().signals();
+    !is_there(instance, id, from, to) && signals.any(|(other, def)| tells_presence(def) && is_new(other))
+}
+
 /// Released machines answer, and their pages lack the main traffic or half of
 /// all metrics, which the reference machines have and they had before.
 pub fn metrics_missing(

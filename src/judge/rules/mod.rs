@@ -13,7 +13,7 @@ pub use alert::outside_alert;
 pub use business_stopped::business_stopped;
 pub use error_burst::{error_burst, new_exception};
 pub use health::{CrashLoop, Silence, crash_loop, instance_silent};
-pub use metrics_missing::metrics_missing;
+pub use metrics_missing::{is_renamed, metrics_missing};
 pub use spreading::spreading;
 pub use standstill::standstill;
 pub use threshold::{Threshold, ThresholdSide, threshold};

@@ -9,9 +9,12 @@ use crate::judge::funnel::{Baseline, Funnel, View, WINDOWS};
 use crate::judge::{Detector, Finding, Outcome, sentence};
 use crate::signal::{Cells, Observation, Shape, SignalClass, SignalDef, Step};
 
-/// What begins within this after a batch is blamed on it: a minute to start
-/// up, and half a minute to be felt.
-const RIGHT_AFTER: Duration = Duration::from_secs(90);
+/// What begins within this after a batch's first machine serves is blamed on
+/// the batch. What begins while they all still start is not their work.
+const RIGHT_AFTER: Duration = Duration::from_secs(75);
+
+/// How long a batch may take to start.
+const STARTS: Duration = Duration::from_secs(300);
 
 /// How long it must have lasted: a restart of some machines loads the others
 /// for about as long.
@@ -43,6 +46,10 @@ const TRAFFIC_RISE_MAX: f64 = 1.15;
 /// Part of the rise that may have been there before the batch.
 const BEFORE_MAX: f64 = 0.25;
 
+/// Part of it that may be there while the batch's machines start: the others
+/// have their load then.
+const STARTING_MAX: f64 = 0.5;
+
 /// One signal around one batch.
 struct Rise {
     /// Of all members, on the scale.
@@ -55,8 +62,15 @@ struct Rise {
 }
 
 /// Errors or latency of both groups rise right after a batch, by more than
-/// they ever did, and stay.
-pub fn spreading(observation: &Observation<'_>, funnel: &Funnel, to: Step) -> Option<Finding> {
+/// they ever did, and stay. After the first batch it is the release's doing, after
+/// a later one it is only suspect. `serving` has for each member the first step that it
+/// serves entirely since its release.
+pub fn spreading(
+    observation: &Observation<'_>,
+    funnel: &Funnel,
+    serving: &[Step],
+    to: Step,
+) -> Option<Finding> {
     let window = observation.window;
     let members = &observation.groups.members;
     members.iter().find(|m| m.group() == Group::Reference)?;
@@ -65,10 +79,16 @@ pub fn spreading(observation: &Observation<'_>, funnel: &Funnel, to: Step) -> Op
         (steps(RIGHT_AFTER).max(2), steps(LASTING_MIN).max(3), steps(WATCHED).max(12));
     let batches: BTreeSet<Step> =
         members.iter().filter_map(|m| m.released_at).map(|at| window.step_at(at)).collect();
+    let first = batches.first().copied();
     let mut best: Option<(Rise, &SignalDef, Step)> = None;
     for batch in batches {
-        let felt = batch + 1 + soon;
-        if to < felt + lasting || to > felt + watched {
+        let of_batch = members
+            .iter()
+            .zip(serving)
+            .filter(|(m, _)| m.released_at.is_some_and(|at| window.step_at(at) == batch));
+        let Some(began) = of_batch.map(|(_, serving)| *serving).min() else { continue };
+        let felt = began + soon;
+        if began > batch + 1 + steps(STARTS) || to < felt + lasting || to > felt + watched {
             continue;
         }
         let surges = traffic_rise(observation, batch, felt, to).is_some_and(|rise| rise > TRAFFIC_RISE_MAX);
@@ -90,7 +110,9 @@ pub fn spreading(observation: &Observation<'_>, funnel: &Funnel, to: Step) -> Op
             let Some(baseline) = funnel.baseline(id, View::Level) else { continue };
             let cells: Vec<Option<Cells<'_>>> =
                 members.iter().map(|m| observation.cells(id, def, m, baseline.bound)).collect();
-            let Some(rise) = rise(observation, def, baseline, &cells, batch, felt, to) else { continue };
+            let Some(rise) = rise(observation, def, baseline, &cells, [batch, began, felt, to]) else {
+                continue;
+            };
             if rise.margin >= 1.0 && best.as_ref().is_none_or(|(b, _, _)| rise.margin > b.margin) {
                 best = Some((rise, def, batch));
             }
@@ -115,7 +137,8 @@ pub fn spreading(observation: &Observation<'_>, funnel: &Funnel, to: Step) -> Op
         class: def.class,
         detector: Detector::Rule,
         test: "spreading".to_owned(),
-        outcome: Outcome::Failing,
+        // With each batch a coincidence is more likely.
+        outcome: if Some(batch) == first { Outcome::Failing } else { Outcome::Suspect },
         because,
         release_before,
         release_after,
@@ -146,9 +169,7 @@ fn rise(
     def: &SignalDef,
     baseline: &Baseline,
     cells: &[Option<Cells<'_>>],
-    batch: Step,
-    felt: Step,
-    to: Step,
+    [batch, began, felt, to]: [Step; 4],
 ) -> Option<Rise> {
     let members = &observation.groups.members;
     let is_released = |index: usize| members[index].released_at.is_some();
@@ -175,6 +196,7 @@ fn rise(
         return None;
     }
     let before = middle(&|i| change(i, batch - soon, batch))?;
+    let starting = middle(&|i| change(i, began - 1, began))?;
     // When it is felt, it is there; and it is still there.
     let at_once = middle(&|i| change(i, felt - (soon / 3).max(1), felt + 1))?;
     let newest = middle(&|i| change(i, to - ((to - felt) / 3).max(1), to))?;
@@ -203,7 +225,10 @@ fn rise(
     let failed: f64 = (0..members.len()).filter(|i| !is_released(*i)).map(|i| sum(i, felt, to).0).sum();
     let enough = def.class != SignalClass::Errors || def.shape == Shape::Level || failed >= ERRORS_MIN;
     let wide = elsewhere.len() * 4 >= judged(false) * 3 && shows.len() * 2 >= judged(true);
-    let stays = at_once >= 0.5 * size && newest >= 0.7 * size && before <= BEFORE_MAX * size;
+    let stays = at_once >= 0.5 * size
+        && newest >= 0.7 * size
+        && before <= BEFORE_MAX * size
+        && starting <= STARTING_MAX * size;
     if !(wide && stays && enough && added >= ERRORS_ADDED_MIN && size.is_finite()) {
         return None;
     }

@@ -103,6 +103,11 @@ impl SignalDef {
             && names::is_idle_share(&self.metric)
     }
 
+    /// Whether it is what waits to be worked off, as its name says.
+    pub fn is_backlog(&self) -> bool {
+        self.shape == Shape::Level && self.class == SignalClass::Saturation && names::is_backlog(&self.metric)
+    }
+
     /// Whether its values are in per cent, as its name says.
     pub fn is_percent(&self) -> bool {
         self.shape == Shape::Level && names::is_percent(&self.metric)

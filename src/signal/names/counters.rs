@@ -115,7 +115,12 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
     {
         // A scheduler that holds a process back is load, and nobody's error.
         let held_back = has_stem(name, &["throttl"]) && has_word(name, &["cpu", "cfs"]);
-        return if held_back { CounterMeaning::Utilisation } else { CounterMeaning::Errors };
+        let timed = has_word(name, &["seconds", "milliseconds", "microseconds", "nanoseconds"]);
+        return match (held_back, timed) {
+            (false, _) => CounterMeaning::Errors,
+            (true, true) => CounterMeaning::Utilisation,
+            (true, false) => CounterMeaning::Other,
+        };
     }
     match status_class_of(name) {
         Some(5) => return CounterMeaning::Errors,

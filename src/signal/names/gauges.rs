@@ -61,8 +61,11 @@ pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, B
         return (SignalClass::Latency, BadWhen::Higher, unit);
     }
     let loaded = has_word(name, &["load", "load1", "load5", "load15", "loadavg"]);
+    // Erlang's processes are its threads, and other actors are too.
+    let actors = counts_actors(name);
     // JMX writes words together: `ProcessCpuLoad`.
-    if behind || loaded || has_stem(name, FULLNESS) || name.to_ascii_lowercase().contains("cpuload") {
+    if behind || loaded || actors || has_stem(name, FULLNESS) || name.to_ascii_lowercase().contains("cpuload")
+    {
         return saturation;
     }
     if is_business(name) {
@@ -75,6 +78,7 @@ pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, B
 const EVENTS: &[&str] = &[
     "request",
     "req",
+    "rq",
     "call",
     "rpc",
     "quer",
@@ -156,6 +160,11 @@ pub fn is_setting(name: &str) -> bool {
         || has_word(name, &["total"]) && !measured && !sums_up
 }
 
+/// Whether a gauge counts what waits to be worked off.
+pub fn is_backlog(name: &str) -> bool {
+    has_stem(name, &["lag", "backlog"])
+}
+
 /// Whether a gauge is in per cent.
 pub fn is_percent(name: &str) -> bool {
     has_word(name, &["percent", "percentage", "pct"])
@@ -172,6 +181,12 @@ fn is_share_of_good(name: &str) -> bool {
 /// Whether a gauge is the share that is idle, of time or of workers.
 pub fn is_idle_share(name: &str) -> bool {
     has_word(name, &["idle"]) && (has_word(name, &["ratio", "share", "time", "cpu"]) || is_percent(name))
+}
+
+/// Whether a gauge counts processes or actors inside of a process.
+fn counts_actors(name: &str) -> bool {
+    has_word(name, &["process", "processes", "actor", "actors", "fiber", "fibers", "coroutine", "coroutines"])
+        && has_word(name, &["count", "processes", "actors", "fibers", "coroutines"])
 }
 
 /// Memory, threads, handles: they fall with a restart and climb for a long
@@ -202,6 +217,7 @@ pub fn fills_with_age(name: &str) -> bool {
             "metaspace",
         ],
     ) || has_word(name, &["bytes", "open"])
+        || counts_actors(name)
 }
 
 /// Memory under a garbage collector: it swings between collections, and a new
