@@ -373,6 +373,7 @@ mod tests {
             ("pg_stat_database_xact_rollback", M::Errors),
             ("pg_stat_database_deadlocks", M::Errors),
             ("dlq_messages_total", M::Errors),
+            ("dead_letter_messages_total", M::Errors),
             ("phpfpm_slow_requests", M::Other),
             ("documents_retrieved_total", M::Other),
             ("retries_total", M::Errors),

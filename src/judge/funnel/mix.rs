@@ -13,6 +13,9 @@ use super::{Funnel, Judged};
 /// How much of the requests must be of kinds that were there before.
 const KNOWN_MIN: f64 = 0.5;
 
+/// How much all requests must have moved, of what one kind of them did.
+const MOVED_MIN: f64 = 0.5;
+
 /// Part of the change that may be left when each kind has its old share.
 const LEFT_MAX: f64 = 0.5;
 
@@ -40,24 +43,31 @@ impl Funnel {
         def: &SignalDef,
         shift: &Shift,
     ) -> bool {
-        let asked = def.class == SignalClass::Latency
-            && matches!(def.shape, Shape::Mean | Shape::Slow)
-            && def.segment.is_none();
-        if !asked {
+        if def.class != SignalClass::Latency || !matches!(def.shape, Shape::Mean | Shape::Slow) {
             return false;
         }
         let catalogue = look.observation.window.catalogue();
+        // All requests of one method are not known by route: all requests are.
+        let own_label = def.segment.as_ref().map(|(label, _)| label);
+        let is_whole = |part: &&Judged| {
+            let of = catalogue.signal(part.id);
+            let same = of.metric == def.metric && of.shape == def.shape && of.segment.is_none();
+            same && part.baseline.view == View::Level && part.baseline.bound == judged.baseline.bound
+        };
+        let Some(judged) = self.judged.iter().find(is_whole) else { return false };
         let mut by_label: BTreeMap<&str, Vec<Kind>> = BTreeMap::new();
         for part in &self.judged {
             let of = catalogue.signal(part.id);
             let same = of.metric == def.metric && of.shape == def.shape && part.baseline.view == View::Level;
             // The share beyond another bound is another signal.
             let comparable = same && part.baseline.bound == judged.baseline.bound;
-            if let Some((label, _)) = of.segment.as_ref().filter(|_| comparable) {
+            if let Some((label, _)) =
+                of.segment.as_ref().filter(|(label, _)| comparable && Some(label) != own_label)
+            {
                 by_label.entry(label).or_default().push(kind(look, part, of, shift));
             }
         }
-        let whole = kind(look, judged, def, shift);
+        let whole = kind(look, judged, catalogue.signal(judged.id), shift);
         let scale = judged.baseline.scale;
         let moved = |now: f64, usual: f64| (scale.of_value(now) - scale.of_value(usual)).abs();
         let change = moved(whole.now.0 / whole.now.1, whole.usual.0 / whole.usual.1);
@@ -69,7 +79,9 @@ impl Funnel {
                 each.map(|(weight, (num, den))| weight * num / den).sum::<f64>() / weight
             };
             let left = moved(weighed(|kind| kind.now), weighed(|kind| kind.usual));
-            weight >= KNOWN_MIN * whole.usual.1 && left < LEFT_MAX * change
+            weight >= KNOWN_MIN * whole.usual.1
+                && left < LEFT_MAX * change
+                && change >= MOVED_MIN * shift.change
         })
     }
 }

@@ -47,6 +47,9 @@ const COLLECTED_LEAKS: [(f64, f64); 2] = [(1800.0, 0.25), (600.0, 0.4)];
 /// is seen, while a proxy before them answers all the time and hides it.
 const FIRST_TRAFFIC_SECONDS: f64 = 90.0;
 
+/// Least jumps from step to step that matter to anybody, on the scale: 7 %.
+const JUMPS_MIN: f64 = 0.07;
+
 /// Who showed no value in so many steps is not seen.
 const SEEN_STEPS: Step = 5;
 
@@ -294,6 +297,10 @@ impl Funnel {
             Some("machines that are given another share of the traffic are loaded otherwise")
         } else if self.mix_explains(look, judged, def, &shift) {
             Some("other kinds of requests came; each kind by itself takes about as long as before")
+        } else if judged.baseline.view == View::Restlessness
+            && shift.values[1].is_some_and(|jumps| jumps < JUMPS_MIN)
+        {
+            Some("it jumps more than it did, and still by little")
         } else {
             self.class_holds_back(look, judged, def, &shift)
         };

@@ -112,6 +112,7 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
             "refus",
         ],
     ) && !has_word(name, &["gc", "page"])
+        || has_word(name, &["dead"]) && has_word(name, &["letter", "letters", "lettered"])
     {
         // A scheduler that holds a process back is load, and nobody's error.
         let held_back = has_stem(name, &["throttl"]) && has_word(name, &["cpu", "cfs"]);
