@@ -74,6 +74,11 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// What was committed is not there for others.
+    #[error(
+        "what was committed to the store cannot be seen by another connection; its connection is made anew, restart the guardian if this stays so"
+    )]
+    Unseen,
     /// The schema could not be brought up to date.
     #[error("the store's schema could not be brought up to date; was it made by a newer version?")]
     Migration(#[source] sqlx::migrate::MigrateError),
@@ -270,6 +275,9 @@ pub trait Store: Send + Sync + 'static {
     async fn fact(&self, name: &str) -> Result<Option<String>, StoreError>;
     /// Writes a named fact.
     async fn set_fact(&self, name: &str, value: &str) -> Result<(), StoreError>;
+    /// Commits the moment, with so many bytes besides, and makes sure that
+    /// another connection sees it.
+    async fn beat(&self, at: Timestamp, room: usize) -> Result<(), StoreError>;
     /// Forgets answers and delivered notices that are older.
     async fn forget_answers(&self, before: Timestamp) -> Result<(), StoreError>;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyPool, Executor};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::Mutex;
 
 use crate::domain::{ApplicationName, CommandId, Feedback, ReleaseKey, Scrape, Timestamp};
@@ -87,8 +87,18 @@ async fn pool(connections: u32, options: AnyConnectOptions) -> Result<AnyPool, s
                 Ok(())
             })
         })
+        .after_release(|connection, _| Box::pin(is_at_rest(connection)))
         .connect_with(options)
         .await
+}
+
+/// Whether a connection may be used again. A full disk makes SQLite roll back
+/// by itself; the driver's own rollback fails then and its count of open
+/// transactions stays, so that no later commit on that connection would be one.
+async fn is_at_rest(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    // The rollback of a dropped transaction is queued before this.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// Tells apart what people can do something about.
@@ -215,6 +225,9 @@ impl Store for SqlStore {
     }
     async fn set_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
         self.write_fact(name, value).await.map_err(|e| classify("storing a fact", e))
+    }
+    async fn beat(&self, at: Timestamp, room: usize) -> Result<(), StoreError> {
+        self.write_beat(at, room).await
     }
     async fn forget_answers(&self, before: Timestamp) -> Result<(), StoreError> {
         self.delete_answers(before).await.map_err(|e| classify("forgetting old answers", e))

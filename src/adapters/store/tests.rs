@@ -3,6 +3,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::adapters::notify::message::Message;
+use crate::adapters::notify::outbox::{Delivery, Outbox, OutboxError};
 use crate::domain::{CommandId, InstanceId, ReleaseId, Sample, ScrapeOutcome, SeriesKey};
 use crate::guard::engine::NoticeKind;
 use crate::guard::{CommandKind, Decider};
@@ -229,15 +231,72 @@ async fn samples_survive_a_restart_and_are_forgotten_by_age() {
 async fn a_store_without_room_says_so_and_goes_on_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
-    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
-    let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + 2));
-    sqlx::query(limit).execute(&store.writer).await.unwrap();
     let mut large = release("r-1");
     large.snapshot = Some("x".repeat(100_000));
-    let error = store.record(step(large.clone())).await.unwrap_err();
+    for attempt in 0..3 {
+        leave_room(&store, 2).await;
+        let error = store.record(step(large.clone())).await.unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{attempt}: {error:?}");
+    }
+    leave_room(&store, 2).await;
+    let kept = messages(&store, &"x".repeat(100_000)).await.unwrap_err();
+    assert!(format!("{kept:?}").contains("Full"), "{kept:?}");
+    leave_room(&store, 1_000_000).await;
+    store.record(step(large.clone())).await.unwrap();
+    // One that fails for another reason is no trouble for the next either.
+    let with_answer = |id: &str| Step {
+        answer: Some(KeptAnswer { key: "k".into(), digest: id.into(), answer: "{}".into() }),
+        ..step(release(id))
+    };
+    store.record(with_answer("r-2")).await.unwrap();
+    store.record(with_answer("r-3")).await.unwrap_err();
+    store.record(step(release("r-4"))).await.unwrap();
+    messages(&store, "short").await.unwrap();
+    store.beat(at(70), 1_000).await.unwrap();
+
+    let stored = ["r-1", "r-2", "r-4"];
+    let names = async |store: &SqlStore| {
+        let all = store.watched().await.unwrap();
+        all.iter().map(|r| r.order.id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&store).await, stored, "seen by another connection");
+    // No close: as after a kill.
+    std::mem::forget(store);
+    let store = open(folder.path()).await;
+    assert_eq!(names(&store).await, stored);
+    assert_eq!(store.watched().await.unwrap()[0].snapshot, large.snapshot);
+    assert_eq!(store.waiting().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_beat_fails_without_the_room_that_it_asks_for_and_when_nobody_else_sees_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.beat(at(0), 0).await.unwrap();
+    leave_room(&store, 2).await;
+    store.beat(at(5), 0).await.unwrap();
+    let error = store.beat(at(10), 1_000_000).await.unwrap_err();
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
-    sqlx::query("PRAGMA max_page_count = 1000000").execute(&store.writer).await.unwrap();
-    store.record(step(large)).await.unwrap();
+    // What the driver knows nothing of holds all commits back.
+    sqlx::query("BEGIN").execute(&store.writer).await.unwrap();
+    let error = store.beat(at(15), 0).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unseen), "{error:?}");
+    store.beat(at(20), 1_000_000).await.unwrap();
+}
+
+/// Lets the file grow by so many pages at most, by the connection that writes now.
+async fn leave_room(store: &SqlStore, more: i64) {
+    let mut writer = store.writer.acquire().await.unwrap();
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut *writer).await.unwrap();
+    let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + more));
+    sqlx::query(limit).execute(&mut *writer).await.unwrap();
+}
+
+/// Keeps a message to people.
+async fn messages(store: &SqlStore, recipient: &str) -> Result<Vec<bool>, OutboxError> {
+    let message = Message::test(at(0));
+    let channel = "mail".to_owned();
+    store.keep(&[Delivery { message, channel, recipient: recipient.to_owned(), kept_at: at(1) }]).await
 }
 
 #[tokio::test]
