@@ -21,7 +21,7 @@ use crate::domain::{
 };
 use crate::guard::engine::{Notice, Phase};
 use crate::guard::{Action, Command, Decision, Mode, Settlement};
-use crate::judge::{Lesson, Verdict, WarmUpSeen};
+use crate::judge::{Lesson, Outcome, Verdict, WarmUpSeen};
 
 use super::guardian::{AuditLine, CommandRecord, EvidenceSeries, ReleaseFilter};
 
@@ -188,6 +188,10 @@ pub struct QualityRow {
     pub application: ApplicationName,
     /// When it began.
     pub started_at: Timestamp,
+    /// How it ended.
+    pub phase: Phase,
+    /// What its newest verdict says, if it was ever looked at.
+    pub outcome: Option<Outcome>,
     /// The guardian's first pause or rollback.
     pub first_stop_at: Option<Timestamp>,
     /// Whether a rollback by the guardian was confirmed.
