@@ -369,7 +369,8 @@ impl SqlStore {
         rows.iter()
             .map(|row| {
                 let word = optional(row, "word")?;
-                let verdict = optional(row, "verdict")?.map(|said| json::<Said>("verdict", &said)).transpose()?;
+                let verdict =
+                    optional(row, "verdict")?.map(|said| json::<Said>("verdict", &said)).transpose()?;
                 Ok(QualityRow {
                     application: key(row, "id")?.application,
                     started_at: Timestamp::from_millis(number(row, "started_at")?),

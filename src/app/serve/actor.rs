@@ -26,6 +26,7 @@ use crate::signal::DivideBy;
 use super::courier::Couriers;
 use super::gate::GateFacts;
 use super::keeper::Keeper;
+use super::moments;
 use super::record;
 use super::recorder::Recorder;
 use super::shared::Shared;
@@ -310,6 +311,7 @@ impl Actor {
         {
             return Ok(done);
         }
+        self.check_moments(&input)?;
         let text = what.clone();
         let audit = AuditLine { at: self.means.shared.now(), who: caller.who, text: what };
         let begins = matches!(input, Input::Begin(_));
@@ -392,6 +394,17 @@ impl Actor {
                 reason: format!("the watch of release {key} is over: {}", record::word(&stored.phase)),
             }),
             (_, None) => Err(GuardianError::no_release(key)),
+        }
+    }
+
+    /// Whether the moments of what is new can be meant; a repeated call was
+    /// answered before.
+    fn check_moments(&self, input: &Input) -> Result<(), GuardianError> {
+        let (now, history) = (self.means.shared.now(), self.means.shared.before());
+        match (input, self.engine.snapshot()) {
+            (Input::Begin(order), _) => moments::check_begin(order, now, history),
+            (Input::Batch(batch), Some(state)) => moments::check_batch(batch, &state.order, now, history),
+            _ => Ok(()),
         }
     }
 

@@ -27,6 +27,7 @@ use super::applications::instances_of;
 use super::daemon::Daemon;
 use super::gate::{GateFacts, gate};
 use super::model::trouble;
+use super::moments::check_onset;
 use super::quality::quality;
 use super::shared::read;
 
@@ -326,10 +327,10 @@ impl Interface for Daemon {
         if word.comment.as_ref().is_some_and(|c| c.chars().count() > COMMENT_CHARS_MAX) {
             return Err(invalid("/comment", format!("it is longer than {COMMENT_CHARS_MAX} characters")));
         }
-        if word.onset.is_some_and(|onset| onset > now) {
-            return Err(invalid("/onset", "it lies in the future"));
-        }
         let stored = self.stored_release(&release).await?;
+        if let Some(onset) = word.onset {
+            check_onset(onset, &stored.order, now, shared.before())?;
+        }
         let digest = digest("feedback", &release.to_string(), &(word.kind, word.onset, &word.comment));
         let mut answer = Taken {
             phase: Some(stored.phase),

@@ -16,6 +16,7 @@ mod history;
 mod interface;
 mod keeper;
 mod model;
+mod moments;
 #[cfg(test)]
 mod panic_tests;
 mod quality;

@@ -167,11 +167,8 @@ mod tests {
     #[test]
     fn what_was_not_judged_to_its_end_is_unknown_until_somebody_says_what_it_was() {
         let march = "2026-03-05T10:00:00Z";
-        let ended = |phase, outcome, word| QualityRow {
-            phase,
-            outcome,
-            ..row("shop", march, None, false, word)
-        };
+        let ended =
+            |phase, outcome, word| QualityRow { phase, outcome, ..row("shop", march, None, false, word) };
         for (phase, outcome) in [
             (Phase::Cancelled, Some(Outcome::Healthy)),
             (Phase::RolledBack, Some(Outcome::Failing)),
