@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::domain::{Alert, Batch, CommandId, Group, ReleaseKey, ReleaseOrder, Timestamp};
+use crate::domain::{Alert, Batch, CommandId, Group, InstanceId, ReleaseKey, ReleaseOrder, Timestamp};
 use crate::judge::{Finding, Outcome, Verdict, WarmUp};
 use crate::signal::Groups;
 
@@ -154,11 +154,13 @@ impl EpisodeSnapshot {
         }
     }
 
-    /// Adds a batch that was not in the order, or begins one that was.
+    /// Adds a batch that was not in the order, or begins one that was; of
+    /// machines that are released already nothing changes. False if that is so
+    /// of all of them.
     ///
     /// # Errors
-    /// If the watch is over, or the batch has no machines.
-    pub fn add_batch(&mut self, batch: Batch) -> Result<(), Refusal> {
+    /// If the watch is over, the rollout complete, or the batch has no machines.
+    pub fn add_batch(&mut self, mut batch: Batch) -> Result<bool, Refusal> {
         if batch.instances.is_empty() {
             return Err(Refusal::Invalid("a batch needs at least one instance".to_owned()));
         }
@@ -170,8 +172,13 @@ impl EpisodeSnapshot {
             .batches
             .iter()
             .any(|b| b.instances == batch.instances && b.started_at == batch.started_at);
-        if known {
-            return Ok(());
+        let released: BTreeSet<&InstanceId> = self.groups.of(Group::Release).map(|m| &m.instance).collect();
+        batch.instances.retain(|instance| !released.contains(instance));
+        if known || batch.instances.is_empty() {
+            return Ok(false);
+        }
+        if let Some(at) = self.finished_at {
+            return Err(Refusal::Complete { at });
         }
         // A planned batch that begins at another time than planned.
         if let Some(planned) =
@@ -185,7 +192,7 @@ impl EpisodeSnapshot {
         }
         let begun = self.batches_begun;
         self.order.batches[begun..].sort_by_key(|b| b.started_at);
-        Ok(())
+        Ok(true)
     }
 
     /// What policy makes of a verdict. `newest_is_judged`: whether it says

@@ -41,6 +41,9 @@ pub struct Taken {
     pub changed: bool,
     /// A sentence on what happens next.
     pub text: String,
+    /// What the caller should know, such as machines that nobody has seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Which releases are listed.

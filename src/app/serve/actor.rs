@@ -409,7 +409,7 @@ impl Actor {
     }
 
     /// Gives the engine an input, stores what it changed, carries it out.
-    async fn apply(&mut self, input: Input, extra: Extra) -> Result<Done, GuardianError> {
+    async fn apply(&mut self, input: Input, mut extra: Extra) -> Result<Done, GuardianError> {
         let begun = Instant::now();
         let now = self.means.shared.now();
         if self.newest.since(now) > SET_BACK {
@@ -429,10 +429,16 @@ impl Actor {
         }
         let ended = effects.iter().any(|e| matches!(e, Effect::Ended));
         let after = self.engine.snapshot().cloned();
-        let mut done =
-            Done { phase: after.as_ref().map(|s| s.phase), changed: true, text: extra.text.clone() };
+        // Somebody may say what stands so already: that is no news for the audit.
+        let changed = extra.audit.is_none() || before != after;
+        let text =
+            if changed { extra.text.clone() } else { "it stands so already: nothing changed".to_owned() };
+        let mut done = Done { phase: after.as_ref().map(|s| s.phase), changed, text };
+        if !changed {
+            extra.audit = None;
+        }
         let lasting = effects.iter().any(|e| !matches!(e, Effect::Judged(_)));
-        let must = lasting || extra.audit.is_some() || extra.settled.is_some();
+        let must = lasting || extra.audit.is_some() || extra.settled.is_some() || extra.kept.is_some();
         let state = after.as_ref().or(before.as_ref());
         let (Some(state), true) = (state, must) else {
             self.show_verdict(verdict.cloned());
@@ -646,7 +652,9 @@ fn ending(input: &Input) -> Phase {
 
 fn refusal(refusal: Refusal) -> GuardianError {
     match refusal {
-        Refusal::Busy { .. } => GuardianError::Conflict { reason: refusal.to_string() },
+        Refusal::Busy { .. } | Refusal::Complete { .. } => {
+            GuardianError::Conflict { reason: refusal.to_string() }
+        }
         Refusal::NotWatching => GuardianError::NotFound { what: "a watched release".to_owned() },
         Refusal::Invalid(problem) => GuardianError::Invalid { field: "release".to_owned(), problem },
     }
