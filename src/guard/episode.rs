@@ -70,6 +70,9 @@ pub struct EpisodeSnapshot {
     pub blind_told: bool,
     /// The command that has not settled.
     pub outstanding: Option<Command>,
+    /// The newest command, if it was done.
+    #[serde(default)]
+    pub done: Option<CommandKind>,
     /// Signals that people were advised of.
     pub advised: BTreeSet<String>,
     /// Pieces of advice so far.
@@ -109,6 +112,7 @@ impl EpisodeSnapshot {
             judged_at: now,
             blind_told: false,
             outstanding: None,
+            done: None,
             advised: BTreeSet::new(),
             advice: 0,
             warm_up: WarmUp::default(),
@@ -433,7 +437,21 @@ impl EpisodeSnapshot {
         effects.push(Effect::Send(command));
     }
 
-    /// What an operator decides instead.
+    /// Whether what a command would bring about is so, or is under way.
+    fn stands(&self, kind: CommandKind) -> bool {
+        if let Some(outstanding) = &self.outstanding {
+            return outstanding.kind == kind;
+        }
+        match kind {
+            CommandKind::Pause => self.phase == Phase::Paused,
+            CommandKind::Resume => self.done == Some(CommandKind::Resume),
+            // It ends the watch.
+            CommandKind::Rollback => false,
+        }
+    }
+
+    /// What an operator decides instead. Nothing if it stands so already: a
+    /// word that is said twice is one.
     ///
     /// # Errors
     /// If the watch is over.
@@ -460,6 +478,11 @@ impl EpisodeSnapshot {
             }
             OperatorOrder::HandBack => (None, Action::Proceed, "an operator handed it back to the guardian"),
         };
+        let kind = kind.filter(|kind| !self.stands(*kind));
+        let hands_back = order == OperatorOrder::HandBack;
+        if kind.is_none() && hands_back == (self.control == Control::Guardian) {
+            return Ok(Vec::new());
+        }
         self.control = match order {
             OperatorOrder::Hold | OperatorOrder::Resume | OperatorOrder::Rollback => {
                 Control::Operator(who.to_owned())
@@ -499,6 +522,7 @@ impl EpisodeSnapshot {
     ) -> Vec<Effect> {
         let Some(outstanding) = self.outstanding.take_if(|c| c.id == *command) else { return Vec::new() };
         let mut effects = Vec::new();
+        self.done = matches!(settlement, Settlement::Confirmed { .. }).then_some(outstanding.kind);
         match settlement {
             Settlement::Confirmed { read_back } => match outstanding.kind {
                 CommandKind::Pause => {
