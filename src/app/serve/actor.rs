@@ -303,7 +303,11 @@ impl Actor {
         if let Some(key) = &kept {
             let work = self.means.shared.store.answer(key);
             if let Some(answer) = self.means.shared.stored("answer", work).await? {
-                return given_before(&answer, &digest);
+                let done = given_before(&answer, &digest)?;
+                if let (Some(key), Input::Begin(_)) = (&release, &input) {
+                    self.check_not_over(key).await?;
+                }
+                return Ok(done);
             }
         }
         if let Some(key) = &release
@@ -379,6 +383,7 @@ impl Actor {
             (true, _) => return Ok(None),
         };
         match (input, stored) {
+            (Input::Begin(_), Some(stored)) if stored.ended_at.is_some() => Err(over(key, stored.phase)),
             (Input::Begin(order), Some(stored)) if same_order(order, &stored.order) => Ok(Some(Done {
                 phase: Some(stored.phase),
                 changed: false,
@@ -394,6 +399,16 @@ impl Actor {
                 reason: format!("the watch of release {key} is over: {}", record::word(&stored.phase)),
             }),
             (_, None) => Err(GuardianError::no_release(key)),
+        }
+    }
+
+    /// A begin that is delivered again must not pass for one of a release that
+    /// is watched.
+    async fn check_not_over(&self, key: &ReleaseKey) -> Result<(), GuardianError> {
+        let work = self.means.shared.store.release(key);
+        match self.means.shared.stored("release", work).await? {
+            Some(stored) if stored.ended_at.is_some() => Err(over(key, stored.phase)),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -648,6 +663,14 @@ fn ending(input: &Input) -> Phase {
         | Input::Operator { .. }
         | Input::Tick => Phase::Finished,
     }
+}
+
+fn over(key: &ReleaseKey, phase: Phase) -> GuardianError {
+    let phase = record::word(&phase);
+    let reason = format!(
+        "release {key} was begun before and is over ({phase}); begin the next attempt under another id"
+    );
+    GuardianError::Conflict { reason }
 }
 
 fn refusal(refusal: Refusal) -> GuardianError {
