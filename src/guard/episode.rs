@@ -2,6 +2,7 @@
 //! of settled commands and of operators' words.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -54,6 +55,9 @@ pub struct EpisodeSnapshot {
     /// judged and nothing was failing; from the newest batch or resume on.
     #[serde(default)]
     pub passing_looks: u32,
+    /// When the first of them was; of no meaning while there is none.
+    #[serde(default)]
+    pub passing_since: Option<Timestamp>,
     /// Decisions so far.
     pub decisions: u32,
     /// The gravest action so far, counting what would have been done.
@@ -104,6 +108,7 @@ impl EpisodeSnapshot {
             batches_begun: 0,
             outcomes: VecDeque::new(),
             passing_looks: 0,
+            passing_since: None,
             decisions: 0,
             gravest: Action::Proceed,
             paused_at: None,
@@ -130,6 +135,14 @@ impl EpisodeSnapshot {
         self.groups.members.iter().filter_map(|m| m.released_at).min()
     }
 
+    /// From the first to the newest of the passing looks.
+    pub fn passing_for(&self) -> Duration {
+        match self.passing_since {
+            Some(since) if self.passing_looks > 0 => self.judged_at.since(since),
+            Some(_) | None => Duration::ZERO,
+        }
+    }
+
     /// Lets the ordered batches begin whose time has come; true if one did.
     pub fn begin_due_batches(&mut self, now: Timestamp) -> bool {
         let due: Vec<Batch> = self
@@ -153,7 +166,9 @@ impl EpisodeSnapshot {
     /// The clock was set back to `now`: nothing has happened after it.
     pub fn set_back(&mut self, now: Timestamp) {
         self.judged_at = self.judged_at.min(now);
-        for moment in [&mut self.paused_at, &mut self.finished_at, &mut self.cool_until] {
+        for moment in
+            [&mut self.paused_at, &mut self.finished_at, &mut self.cool_until, &mut self.passing_since]
+        {
             *moment = moment.map(|at| at.min(now));
         }
     }
@@ -224,6 +239,9 @@ impl EpisodeSnapshot {
             Outcome::Healthy | Outcome::Suspect if newest_is_judged => self.passing_looks.saturating_add(1),
             Outcome::Healthy | Outcome::Suspect | Outcome::Failing | Outcome::Unknown => 0,
         };
+        if self.passing_looks == 1 {
+            self.passing_since = Some(now);
+        }
         let failing = self.outcomes.iter().filter(|o| **o == Outcome::Failing).count();
         let confirmed =
             failing >= policy.confirm_checks.max(1) as usize && verdict.outcome == Outcome::Failing;

@@ -613,6 +613,8 @@ impl Actor {
         let facts = self.engine.snapshot().map(|state| GateFacts {
             looks: state.passing_looks,
             looks_wanted: policy.checks.max(1),
+            passing_for: state.passing_for(),
+            pass_after: policy.pass_after,
             blind: state.blind_told,
             when_blind: policy.when_blind,
             would: state.gravest,

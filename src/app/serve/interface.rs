@@ -1,6 +1,7 @@
 //! The daemon as [`Interface`]: what the web interface and the gates call.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -479,6 +480,8 @@ impl Interface for Daemon {
         let facts = GateFacts {
             looks: 0,
             looks_wanted: 1,
+            passing_for: Duration::ZERO,
+            pass_after: Duration::ZERO,
             blind: false,
             when_blind: WhenBlind::Hold,
             would: stored.gravest,

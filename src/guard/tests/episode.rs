@@ -232,6 +232,23 @@ fn an_operators_word_replaces_the_command_that_is_under_way() {
 }
 
 #[test]
+fn looks_that_pass_are_counted_in_time_from_the_first_of_them() {
+    let mut watch = Watch::new(|_| ());
+    let seconds = |watch: &Watch| watch.state.passing_for().as_secs();
+    assert_eq!(seconds(&watch), 0);
+    watch.look(&[Healthy]);
+    assert_eq!(seconds(&watch), 0);
+    watch.look(&[Suspect, Healthy]);
+    assert_eq!(seconds(&watch), 20);
+    watch.look(&[Unknown]);
+    assert_eq!(seconds(&watch), 0);
+    watch.look(&[Healthy, Healthy]);
+    assert_eq!(seconds(&watch), 10);
+    watch.state.set_back(at(0));
+    assert_eq!(seconds(&watch), 0);
+}
+
+#[test]
 fn a_word_that_is_said_twice_is_one_until_it_no_longer_stands() {
     use OperatorOrder::{HandBack, Hold, Resume, Rollback};
     for (order, kind, phase) in
