@@ -32,6 +32,15 @@ pub use sql::SqlStore;
 /// Why the store did not do it. Nothing was stored then.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The file is something else.
+    #[error(
+        "{} is no store: it is not a database, or damaged; name another file as [store] path, or move it away or bring its backup back, and start again",
+        path.display()
+    )]
+    NoStore {
+        /// Which file.
+        path: std::path::PathBuf,
+    },
     /// No room is left.
     #[error(
         "the store has no room left while {doing}; free disk space at its folder, the guardian goes on by itself then"

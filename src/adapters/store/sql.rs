@@ -54,6 +54,13 @@ impl SqlStore {
         })?;
         let address = format!("sqlite://{}?mode=rwc", address.path());
         let options = AnyConnectOptions::from_str(&address).map_err(opening)?;
+        // Alone first: a pool would try a file that it cannot use again and again.
+        let mut first = AnyConnection::connect_with(&options).await.map_err(opening)?;
+        prepare(&mut first).await.map_err(|error| match result_code(&error) {
+            Some(11 | 26) => StoreError::NoStore { path: file.to_owned() },
+            _ => opening(error),
+        })?;
+        first.close().await.map_err(opening)?;
         let writer = pool(1, options.clone()).await.map_err(opening)?;
         MIGRATIONS.run(&writer).await.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(source) => {
@@ -76,20 +83,21 @@ async fn pool(connections: u32, options: AnyConnectOptions) -> Result<AnyPool, s
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // FULL: a commit that returned is on the disk, also after a loss of power.
-                for pragma in ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"] {
-                    connection.execute(pragma).await?;
-                }
-                let busy = sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {BUSY_MILLIS}"));
-                connection.execute(busy).await?;
-                Ok(())
-            })
-        })
+        .after_connect(|connection, _| Box::pin(prepare(connection)))
         .after_release(|connection, _| Box::pin(is_at_rest(connection)))
         .connect_with(options)
         .await
+}
+
+/// What every connection is told before it is used.
+async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    // FULL: a commit that returned is on the disk, also after a loss of power.
+    for pragma in ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"] {
+        connection.execute(pragma).await?;
+    }
+    let busy = sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {BUSY_MILLIS}"));
+    connection.execute(busy).await?;
+    Ok(())
 }
 
 /// Whether a connection may be used again. A full disk makes SQLite roll back
@@ -103,18 +111,19 @@ async fn is_at_rest(connection: &mut AnyConnection) -> Result<bool, sqlx::Error>
 
 /// Tells apart what people can do something about.
 pub(super) fn classify(doing: &'static str, source: sqlx::Error) -> StoreError {
-    let code = match &source {
-        sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<u32>().ok()),
-        _ => None,
-    };
-    // SQLite's primary result codes are the low byte of the extended ones.
-    match code.map(|code| code & 0xff) {
+    match result_code(&source) {
         Some(5 | 6) => StoreError::Locked { doing },
         Some(8) => StoreError::ReadOnly { doing },
         Some(13) => StoreError::Full { doing },
         Some(10 | 14) => StoreError::Files { doing, source },
         _ => StoreError::Database { doing, source },
     }
+}
+
+/// SQLite's primary result code: the low byte of the extended one.
+fn result_code(error: &sqlx::Error) -> Option<u32> {
+    let sqlx::Error::Database(error) = error else { return None };
+    Some(error.code()?.parse::<u32>().ok()? & 0xff)
 }
 
 pub(super) fn damaged(

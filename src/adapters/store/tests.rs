@@ -306,6 +306,18 @@ async fn a_folder_that_does_not_exist_is_an_error_that_says_what_was_being_done(
 }
 
 #[tokio::test]
+async fn a_file_that_is_no_database_is_named_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guardian.db");
+    let text = "not a database ".repeat(1_000);
+    std::fs::write(&file, &text).unwrap();
+    let error = SqlStore::open(&file).await.err().unwrap();
+    assert!(matches!(&error, StoreError::NoStore { path } if *path == file), "{error:?}");
+    assert!(error.to_string().contains(&file.display().to_string()), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}
+
+#[tokio::test]
 async fn facts_are_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
