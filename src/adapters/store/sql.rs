@@ -1,6 +1,9 @@
 //! The store on SQLite, by statements that PostgreSQL reads too.
 
 use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -54,6 +57,13 @@ impl SqlStore {
         })?;
         let address = format!("sqlite://{}?mode=rwc", address.path());
         let options = AnyConnectOptions::from_str(&address).map_err(opening)?;
+        make_private(&absolute).map_err(|e| match e.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                StoreError::ReadOnly { doing: "making it" }
+            }
+            io::ErrorKind::StorageFull => StoreError::Full { doing: "making it" },
+            _ => StoreError::Files { doing: "making it", source: sqlx::Error::Io(e) },
+        })?;
         // Alone first: a pool would try a file that it cannot use again and again.
         let mut first = AnyConnection::connect_with(&options).await.map_err(opening)?;
         prepare(&mut first).await.map_err(|error| match result_code(&error) {
@@ -76,6 +86,15 @@ impl SqlStore {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+/// Makes the file where it does not exist, for its owner alone: it tells of
+/// people and faults. SQLite gives the files beside it the same rights.
+fn make_private(file: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -302,7 +302,27 @@ async fn messages(store: &SqlStore, recipient: &str) -> Result<Vec<bool>, Outbox
 #[tokio::test]
 async fn a_folder_that_does_not_exist_is_an_error_that_says_what_was_being_done() {
     let error = SqlStore::open(Path::new("/nonexistent/folder/guardian.db")).await.err().unwrap();
-    assert!(error.to_string().contains("opening it"), "{error}");
+    assert!(error.to_string().contains("making it"), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_store_is_for_its_owner_alone_and_the_rights_of_another_stay() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let modes = || {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let mode = |entry: std::fs::DirEntry| entry.metadata().unwrap().permissions().mode() & 0o777;
+        files.map(|entry| mode(entry.unwrap())).collect::<Vec<_>>()
+    };
+    let store = open(folder.path()).await;
+    store.set_fact("halt", "on").await.unwrap();
+    assert_eq!(modes(), [0o600; 3], "with -wal and -shm");
+    store.close().await;
+    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let store = open(folder.path()).await;
+    store.set_fact("halt", "off").await.unwrap();
+    assert_eq!(modes(), [0o640; 3], "what an administrator gave");
 }
 
 #[tokio::test]
