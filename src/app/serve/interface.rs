@@ -269,9 +269,11 @@ impl Interface for Daemon {
         self.check_running()?;
         check_order(&order)?;
         self.check_freeze(&order.application, emergency)?;
-        // The interface fills in the moment where the caller left it out; it
-        // does not make a repeated call another one.
-        let sent = ReleaseOrder { started_at: Timestamp::default(), ..order.clone() };
+        // The interface fills in moments where the caller left them out; they
+        // do not make a repeated call another one.
+        let mut sent = order.clone();
+        sent.batches.iter_mut().for_each(|batch| batch.started_at = Timestamp::default());
+        sent.started_at = Timestamp::default();
         let digest = digest("begin", &order.key().to_string(), &(&sent, emergency));
         let order = with_groups(order, &self.settings())?;
         let integrated = match self.application_for(&order) {
