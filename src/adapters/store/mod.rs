@@ -102,6 +102,15 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether something of that key is stored already: a caller's mistake, or
+    /// two calls at once, and no trouble of the store.
+    pub fn is_used_key(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        source.as_database_error().is_some_and(|error| error.is_unique_violation())
+    }
+}
+
 /// A release as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredRelease {

@@ -168,7 +168,8 @@ async fn an_answer_given_under_a_key_is_never_replaced_and_its_step_not_stored()
     for (id, stored) in [("r-1", true), ("r-2", false)] {
         let mut step = step(release(id));
         step.answer = Some(KeptAnswer { key: "k".into(), digest: id.into(), answer: "{}".into() });
-        assert_eq!(store.record(step).await.is_ok(), stored);
+        let used = store.record(step).await.err().map(|error| error.is_used_key());
+        assert_eq!(used, (!stored).then_some(true));
     }
     assert_eq!(store.watched().await.unwrap().len(), 1);
     assert_eq!(store.answer("k").await.unwrap().unwrap().digest, "r-1");

@@ -481,11 +481,11 @@ impl Actor {
         let work = self.means.shared.store.record(step.clone());
         if let Err(error) = self.means.shared.stored("record", work).await {
             self.put_back(before);
-            return Err(match error {
-                StoreError::Database { source, .. } if is_used_key(&source) => GuardianError::Conflict {
+            return Err(match error.is_used_key() {
+                true => GuardianError::Conflict {
                     reason: "the idempotency key was used for another request".to_owned(),
                 },
-                other => other.into(),
+                false => error.into(),
             });
         }
         self.carry_out(step, phase_before, ended, begun).await;
@@ -683,10 +683,6 @@ fn refusal(refusal: Refusal) -> GuardianError {
         Refusal::NotWatching => GuardianError::NotFound { what: "a watched release".to_owned() },
         Refusal::Invalid(problem) => GuardianError::Invalid { field: "release".to_owned(), problem },
     }
-}
-
-fn is_used_key(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|e| e.is_unique_violation())
 }
 
 /// Orders are the same if they were when they were sent: batches that began

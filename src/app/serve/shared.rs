@@ -101,7 +101,9 @@ impl Shared {
         let result = work.await;
         let labels = WhatLabels { what };
         self.metrics.store_seconds.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && !error.is_used_key()
+        {
             self.metrics.store_failures.inc();
             let text = chain(error);
             tracing::error!(what, error = %text, "the store failed");
