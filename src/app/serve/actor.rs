@@ -29,6 +29,7 @@ use super::keeper::Keeper;
 use super::moments;
 use super::record;
 use super::recorder::Recorder;
+use super::repeated::{given_before, over, same_order};
 use super::shared::Shared;
 
 /// Calls that wait for an actor.
@@ -667,14 +668,6 @@ fn ending(input: &Input) -> Phase {
     }
 }
 
-fn over(key: &ReleaseKey, phase: Phase) -> GuardianError {
-    let phase = record::word(&phase);
-    let reason = format!(
-        "release {key} was begun before and is over ({phase}); begin the next attempt under another id"
-    );
-    GuardianError::Conflict { reason }
-}
-
 fn refusal(refusal: Refusal) -> GuardianError {
     match refusal {
         Refusal::Busy { .. } | Refusal::Complete { .. } => {
@@ -683,29 +676,4 @@ fn refusal(refusal: Refusal) -> GuardianError {
         Refusal::NotWatching => GuardianError::NotFound { what: "a watched release".to_owned() },
         Refusal::Invalid(problem) => GuardianError::Invalid { field: "release".to_owned(), problem },
     }
-}
-
-/// Orders are the same if they were when they were sent: batches that began
-/// since then do not matter, nor the moment, which may be filled in.
-fn same_order(sent: &ReleaseOrder, stored: &ReleaseOrder) -> bool {
-    sent.version == stored.version
-        && sent.previous_version == stored.previous_version
-        && sent.groups == stored.groups
-        && match sent.groups {
-            None => sent.reference == stored.reference,
-            // Those that their labels put there came since.
-            Some(_) => sent.reference.iter().all(|r| stored.reference.contains(r)),
-        }
-        && sent.batches.iter().all(|b| stored.batches.iter().any(|s| s.instances == b.instances))
-}
-
-fn given_before(answer: &KeptAnswer, digest: &str) -> Result<Done, GuardianError> {
-    if answer.digest != digest {
-        let reason = "the idempotency key was used for another request; use a new key".to_owned();
-        return Err(GuardianError::Conflict { reason });
-    }
-    let done: Done = serde_json::from_str(&answer.answer).map_err(|e| GuardianError::Unavailable {
-        reason: format!("the answer given before cannot be read: {e}"),
-    })?;
-    Ok(Done { changed: false, ..done })
 }

@@ -22,6 +22,7 @@ mod panic_tests;
 mod quality;
 mod record;
 mod recorder;
+mod repeated;
 mod restore;
 mod service;
 mod shared;
