@@ -61,7 +61,8 @@ impl Stand {
         caller.idempotency_key.as_ref().is_none_or(|key| self.keys.lock().unwrap().insert(key.clone()))
     }
     fn taken(&self, caller: &Caller) -> Taken {
-        Taken { phase: Some(Phase::Paused), changed: self.is_new(caller), text: "taken".to_owned() }
+        let changed = self.is_new(caller);
+        Taken { phase: Some(Phase::Paused), changed, text: "taken".to_owned(), warnings: Vec::new() }
     }
 }
 

@@ -170,6 +170,7 @@ select = ['{{job="{name}"}}']
 [application.policy]
 mode = "{mode}"
 rollback_after = "3s"
+pass_after = "10s"
 watch_after_finish = "2s"
 [application.rules]
 instance_silent = {{ after_serving = "10s" }}

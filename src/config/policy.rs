@@ -38,6 +38,7 @@ fn read_policy(section: &Section<'_>, engine: &mut EngineSettings) {
     set(&mut policy.rollback_after, section.duration("rollback_after", Duration::ZERO..=DAY));
     set(&mut policy.confirm_checks, section.count("confirm_checks", 1..=100));
     set(&mut policy.checks, section.count("checks", 1..=100));
+    set(&mut policy.pass_after, section.duration("pass_after", Duration::ZERO..=DAY));
     set(&mut policy.cool_down, section.duration("cool_down", Duration::ZERO..=DAY));
     set(&mut policy.watch_after_finish, section.duration("watch_after_finish", Duration::ZERO..=7 * DAY));
     set(&mut policy.blind_after, section.duration("blind_after", 10 * SECOND..=DAY));

@@ -130,6 +130,12 @@ pub enum Refusal {
     /// No release of that name is being watched.
     #[error("no release is being watched")]
     NotWatching,
+    /// A batch after the rollout was said to be complete.
+    #[error("the rollout was said to be complete at {at}; begin another release for more machines")]
+    Complete {
+        /// When.
+        at: Timestamp,
+    },
     /// The order makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -377,7 +383,9 @@ impl Engine {
             Input::Tick => Ok(self.tick(now)),
             Input::Batch(batch) => {
                 let episode = self.episode.as_mut().ok_or(Refusal::NotWatching)?;
-                episode.state.add_batch(batch)?;
+                if !episode.state.add_batch(batch)? {
+                    return Ok(Vec::new());
+                }
                 let mut effects = self.tick(now);
                 effects.insert(0, Effect::Changed);
                 Ok(effects)

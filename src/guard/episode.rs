@@ -2,11 +2,12 @@
 //! of settled commands and of operators' words.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::domain::{Alert, Batch, CommandId, Group, ReleaseKey, ReleaseOrder, Timestamp};
+use crate::domain::{Alert, Batch, CommandId, Group, InstanceId, ReleaseKey, ReleaseOrder, Timestamp};
 use crate::judge::{Finding, Outcome, Verdict, WarmUp};
 use crate::signal::Groups;
 
@@ -54,6 +55,9 @@ pub struct EpisodeSnapshot {
     /// judged and nothing was failing; from the newest batch or resume on.
     #[serde(default)]
     pub passing_looks: u32,
+    /// When the first of them was; of no meaning while there is none.
+    #[serde(default)]
+    pub passing_since: Option<Timestamp>,
     /// Decisions so far.
     pub decisions: u32,
     /// The gravest action so far, counting what would have been done.
@@ -70,6 +74,9 @@ pub struct EpisodeSnapshot {
     pub blind_told: bool,
     /// The command that has not settled.
     pub outstanding: Option<Command>,
+    /// The newest command, if it was done.
+    #[serde(default)]
+    pub done: Option<CommandKind>,
     /// Signals that people were advised of.
     pub advised: BTreeSet<String>,
     /// Pieces of advice so far.
@@ -101,6 +108,7 @@ impl EpisodeSnapshot {
             batches_begun: 0,
             outcomes: VecDeque::new(),
             passing_looks: 0,
+            passing_since: None,
             decisions: 0,
             gravest: Action::Proceed,
             paused_at: None,
@@ -109,6 +117,7 @@ impl EpisodeSnapshot {
             judged_at: now,
             blind_told: false,
             outstanding: None,
+            done: None,
             advised: BTreeSet::new(),
             advice: 0,
             warm_up: WarmUp::default(),
@@ -124,6 +133,14 @@ impl EpisodeSnapshot {
     /// When the first batch began, if one did.
     pub fn first_release(&self) -> Option<Timestamp> {
         self.groups.members.iter().filter_map(|m| m.released_at).min()
+    }
+
+    /// From the first to the newest of the passing looks.
+    pub fn passing_for(&self) -> Duration {
+        match self.passing_since {
+            Some(since) if self.passing_looks > 0 => self.judged_at.since(since),
+            Some(_) | None => Duration::ZERO,
+        }
     }
 
     /// Lets the ordered batches begin whose time has come; true if one did.
@@ -149,16 +166,20 @@ impl EpisodeSnapshot {
     /// The clock was set back to `now`: nothing has happened after it.
     pub fn set_back(&mut self, now: Timestamp) {
         self.judged_at = self.judged_at.min(now);
-        for moment in [&mut self.paused_at, &mut self.finished_at, &mut self.cool_until] {
+        for moment in
+            [&mut self.paused_at, &mut self.finished_at, &mut self.cool_until, &mut self.passing_since]
+        {
             *moment = moment.map(|at| at.min(now));
         }
     }
 
-    /// Adds a batch that was not in the order, or begins one that was.
+    /// Adds a batch that was not in the order, or begins one that was; of
+    /// machines that are released already nothing changes. False if that is so
+    /// of all of them.
     ///
     /// # Errors
-    /// If the watch is over, or the batch has no machines.
-    pub fn add_batch(&mut self, batch: Batch) -> Result<(), Refusal> {
+    /// If the watch is over, the rollout complete, or the batch has no machines.
+    pub fn add_batch(&mut self, mut batch: Batch) -> Result<bool, Refusal> {
         if batch.instances.is_empty() {
             return Err(Refusal::Invalid("a batch needs at least one instance".to_owned()));
         }
@@ -170,8 +191,13 @@ impl EpisodeSnapshot {
             .batches
             .iter()
             .any(|b| b.instances == batch.instances && b.started_at == batch.started_at);
-        if known {
-            return Ok(());
+        let released: BTreeSet<&InstanceId> = self.groups.of(Group::Release).map(|m| &m.instance).collect();
+        batch.instances.retain(|instance| !released.contains(instance));
+        if known || batch.instances.is_empty() {
+            return Ok(false);
+        }
+        if let Some(at) = self.finished_at {
+            return Err(Refusal::Complete { at });
         }
         // A planned batch that begins at another time than planned.
         if let Some(planned) =
@@ -185,7 +211,7 @@ impl EpisodeSnapshot {
         }
         let begun = self.batches_begun;
         self.order.batches[begun..].sort_by_key(|b| b.started_at);
-        Ok(())
+        Ok(true)
     }
 
     /// What policy makes of a verdict. `newest_is_judged`: whether it says
@@ -213,6 +239,9 @@ impl EpisodeSnapshot {
             Outcome::Healthy | Outcome::Suspect if newest_is_judged => self.passing_looks.saturating_add(1),
             Outcome::Healthy | Outcome::Suspect | Outcome::Failing | Outcome::Unknown => 0,
         };
+        if self.passing_looks == 1 {
+            self.passing_since = Some(now);
+        }
         let failing = self.outcomes.iter().filter(|o| **o == Outcome::Failing).count();
         let confirmed =
             failing >= policy.confirm_checks.max(1) as usize && verdict.outcome == Outcome::Failing;
@@ -426,7 +455,21 @@ impl EpisodeSnapshot {
         effects.push(Effect::Send(command));
     }
 
-    /// What an operator decides instead.
+    /// Whether what a command would bring about is so, or is under way.
+    fn stands(&self, kind: CommandKind) -> bool {
+        if let Some(outstanding) = &self.outstanding {
+            return outstanding.kind == kind;
+        }
+        match kind {
+            CommandKind::Pause => self.phase == Phase::Paused,
+            CommandKind::Resume => self.done == Some(CommandKind::Resume),
+            // It ends the watch.
+            CommandKind::Rollback => false,
+        }
+    }
+
+    /// What an operator decides instead. Nothing if it stands so already: a
+    /// word that is said twice is one.
     ///
     /// # Errors
     /// If the watch is over.
@@ -453,6 +496,11 @@ impl EpisodeSnapshot {
             }
             OperatorOrder::HandBack => (None, Action::Proceed, "an operator handed it back to the guardian"),
         };
+        let kind = kind.filter(|kind| !self.stands(*kind));
+        let hands_back = order == OperatorOrder::HandBack;
+        if kind.is_none() && hands_back == (self.control == Control::Guardian) {
+            return Ok(Vec::new());
+        }
         self.control = match order {
             OperatorOrder::Hold | OperatorOrder::Resume | OperatorOrder::Rollback => {
                 Control::Operator(who.to_owned())
@@ -492,6 +540,7 @@ impl EpisodeSnapshot {
     ) -> Vec<Effect> {
         let Some(outstanding) = self.outstanding.take_if(|c| c.id == *command) else { return Vec::new() };
         let mut effects = Vec::new();
+        self.done = matches!(settlement, Settlement::Confirmed { .. }).then_some(outstanding.kind);
         match settlement {
             Settlement::Confirmed { read_back } => match outstanding.kind {
                 CommandKind::Pause => {

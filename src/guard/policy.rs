@@ -20,6 +20,9 @@ pub struct Policy {
     pub confirm_checks: u32,
     /// See `confirm_checks`.
     pub checks: u32,
+    /// How long the newest batch must be judged with nothing failing before
+    /// a gate passes, beside `checks` looks.
+    pub pass_after: Duration,
     /// After an operator handed back, or a command failed, how long nothing is
     /// stopped again.
     pub cool_down: Duration,
@@ -73,6 +76,7 @@ impl Default for Policy {
             rollback_after: Duration::from_secs(60),
             confirm_checks: 2,
             checks: 3,
+            pass_after: Duration::from_secs(60),
             cool_down: Duration::from_secs(300),
             watch_after_finish: Duration::from_secs(600),
             blind_after: Duration::from_secs(180),

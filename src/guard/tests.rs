@@ -1,9 +1,11 @@
 //! The engine on a small fleet that is well.
 
-use crate::domain::{InstanceId, ReleaseOrder, Sample, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
+use crate::domain::{
+    Batch, InstanceId, ReleaseOrder, Sample, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp,
+};
 use crate::judge::Outcome;
 
-use super::engine::{Effect, Engine, EngineSettings, Input};
+use super::engine::{Effect, Engine, EngineSettings, Input, Refusal};
 use super::{Action, Mode};
 
 mod episode;
@@ -149,4 +151,28 @@ fn a_fault_that_stopped_an_earlier_release_is_nothing_usual_for_the_next_one() {
     assert_eq!(engine.snapshot().unwrap().history_from, Some(at(150)));
     let commands: usize = (1_500..1_650).step_by(10).map(|s| look_at_faults(&mut engine, s, fails)).sum();
     assert_eq!(commands, 1, "{:?}", engine.verdict());
+}
+
+#[test]
+fn a_batch_of_machines_that_are_released_changes_nothing_and_none_comes_after_the_rollout() {
+    let mut engine = begun();
+    look(&mut engine, 10, true);
+    let batch = |seconds, instances: &[&str]| {
+        let instances = instances.iter().map(|name| InstanceId::new(name).unwrap()).collect();
+        Input::Batch(Batch { started_at: at(seconds), instances, weight: None })
+    };
+    let before = engine.snapshot().cloned();
+    assert!(engine.handle(at(15), batch(15, &["a"])).unwrap().is_empty());
+    assert_eq!(engine.snapshot().cloned(), before);
+    engine.handle(at(20), batch(20, &["a", "b"])).unwrap();
+    let batches = |engine: &Engine| {
+        let order = &engine.snapshot().unwrap().order;
+        order.batches.iter().map(|b| b.instances.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(batches(&engine), [1, 1], "each machine is released once");
+    engine.handle(at(30), Input::Finish).unwrap();
+    assert!(engine.handle(at(40), batch(40, &["b"])).unwrap().is_empty(), "a repeated call");
+    let refused = engine.handle(at(40), batch(40, &["c"])).unwrap_err();
+    assert_eq!(refused, Refusal::Complete { at: at(30) });
+    assert_eq!(batches(&engine), [1, 1]);
 }

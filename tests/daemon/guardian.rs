@@ -75,6 +75,7 @@ select = ['{{job="shop"}}']
 [application.policy]
 mode = "enforce"
 rollback_after = "3s"
+pass_after = "3s"
 command_deadline = "60s"
 watch_after_finish = "5s"
 [application.release_system]

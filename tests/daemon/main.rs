@@ -9,6 +9,7 @@ mod guardian;
 mod live;
 #[path = "../common/ports.rs"]
 mod ports;
+mod repeated;
 mod servers;
 mod service;
 

@@ -41,6 +41,9 @@ pub struct Taken {
     pub changed: bool,
     /// A sentence on what happens next.
     pub text: String,
+    /// What the caller should know, such as machines that nobody has seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Which releases are listed.
@@ -254,8 +257,8 @@ pub struct QualityPeriod {
 
 /// Releases counted by what they were and what was done. A rollback that
 /// settled counts as a confirmed fault until somebody says otherwise; a pause
-/// without a word is unknown; a release that was let pass without a word is
-/// taken as good.
+/// without a word is unknown, and so is what was not judged to its end; a
+/// release that was let pass without a word is taken as good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QualityCounts {
     /// Watched to their end.
@@ -266,7 +269,7 @@ pub struct QualityCounts {
     pub false_stops: u32,
     /// Let pass, and faulty.
     pub missed: u32,
-    /// Stopped, and nobody said a word.
+    /// Stopped, or never judged to its end, and nobody said a word.
     pub unknown: u32,
     /// Let pass, and good.
     pub passed: u32,

@@ -21,7 +21,7 @@ use crate::domain::{
 };
 use crate::guard::engine::{Notice, Phase};
 use crate::guard::{Action, Command, Decision, Mode, Settlement};
-use crate::judge::{Lesson, Verdict, WarmUpSeen};
+use crate::judge::{Lesson, Outcome, Verdict, WarmUpSeen};
 
 use super::guardian::{AuditLine, CommandRecord, EvidenceSeries, ReleaseFilter};
 
@@ -32,6 +32,15 @@ pub use sql::SqlStore;
 /// Why the store did not do it. Nothing was stored then.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The file is something else.
+    #[error(
+        "{} is no store: it is not a database, or damaged; name another file as [store] path, or move it away or bring its backup back, and start again",
+        path.display()
+    )]
+    NoStore {
+        /// Which file.
+        path: std::path::PathBuf,
+    },
     /// No room is left.
     #[error(
         "the store has no room left while {doing}; free disk space at its folder, the guardian goes on by itself then"
@@ -74,6 +83,11 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// What was committed is not there for others.
+    #[error(
+        "what was committed to the store cannot be seen by another connection; its connection is made anew, restart the guardian if this stays so"
+    )]
+    Unseen,
     /// The schema could not be brought up to date.
     #[error("the store's schema could not be brought up to date; was it made by a newer version?")]
     Migration(#[source] sqlx::migrate::MigrateError),
@@ -86,6 +100,15 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl StoreError {
+    /// Whether something of that key is stored already: a caller's mistake, or
+    /// two calls at once, and no trouble of the store.
+    pub fn is_used_key(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        source.as_database_error().is_some_and(|error| error.is_unique_violation())
+    }
 }
 
 /// A release as it is stored.
@@ -183,6 +206,10 @@ pub struct QualityRow {
     pub application: ApplicationName,
     /// When it began.
     pub started_at: Timestamp,
+    /// How it ended.
+    pub phase: Phase,
+    /// What its newest verdict says, if it was ever looked at.
+    pub outcome: Option<Outcome>,
     /// The guardian's first pause or rollback.
     pub first_stop_at: Option<Timestamp>,
     /// Whether a rollback by the guardian was confirmed.
@@ -270,6 +297,9 @@ pub trait Store: Send + Sync + 'static {
     async fn fact(&self, name: &str) -> Result<Option<String>, StoreError>;
     /// Writes a named fact.
     async fn set_fact(&self, name: &str, value: &str) -> Result<(), StoreError>;
+    /// Commits the moment, with so many bytes besides, and makes sure that
+    /// another connection sees it.
+    async fn beat(&self, at: Timestamp, room: usize) -> Result<(), StoreError>;
     /// Forgets answers and delivered notices that are older.
     async fn forget_answers(&self, before: Timestamp) -> Result<(), StoreError>;
 }

@@ -1,12 +1,13 @@
 //! Everything that is read from the store.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::AnyRow;
 use sqlx::{Row, query};
 
 use crate::domain::{ApplicationName, Feedback, ReleaseId, ReleaseKey, Scrape, SeriesKey, Timestamp};
 use crate::guard::{Command, Decision};
-use crate::judge::{LESSONS_MAX, Lesson, WarmUpSeen};
+use crate::judge::{LESSONS_MAX, Lesson, Outcome, WarmUpSeen};
 
 use super::sql::{SqlStore, classify, damaged};
 use super::{
@@ -26,6 +27,12 @@ const PAGE_MAX: u32 = 500;
 
 const RELEASE_COLUMNS: &str = "SELECT application, id, ended_at, phase, mode, gravest, release_order, snapshot, verdict, evidence, \
      because, held_by, first_stop_at, rolled_back, recording, warm_up_lesson, word, word_onset FROM releases";
+
+/// As much of a verdict as quality asks for.
+#[derive(Deserialize)]
+struct Said {
+    outcome: Outcome,
+}
 
 type Read<T> = Result<T, StoreError>;
 
@@ -353,8 +360,8 @@ impl SqlStore {
 
     pub(super) async fn read_quality(&self) -> Read<Vec<QualityRow>> {
         let rows = query(
-            "SELECT application, id, started_at, first_stop_at, rolled_back, word, word_onset FROM releases
-             WHERE ended_at IS NOT NULL ORDER BY started_at",
+            "SELECT application, id, started_at, phase, verdict, first_stop_at, rolled_back, word, word_onset
+             FROM releases WHERE ended_at IS NOT NULL ORDER BY started_at",
         )
         .fetch_all(&self.readers)
         .await
@@ -362,9 +369,13 @@ impl SqlStore {
         rows.iter()
             .map(|row| {
                 let word = optional(row, "word")?;
+                let verdict =
+                    optional(row, "verdict")?.map(|said| json::<Said>("verdict", &said)).transpose()?;
                 Ok(QualityRow {
                     application: key(row, "id")?.application,
                     started_at: Timestamp::from_millis(number(row, "started_at")?),
+                    phase: from_word("phase", &text(row, "phase")?)?,
+                    outcome: verdict.map(|said| said.outcome),
                     first_stop_at: moment(row, "first_stop_at")?,
                     rolled_back: number(row, "rolled_back")? != 0,
                     word: word.map(|w| from_word("word", &w)).transpose()?,

@@ -1,6 +1,9 @@
 //! The store on SQLite, by statements that PostgreSQL reads too.
 
 use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyPool, Executor};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::Mutex;
 
 use crate::domain::{ApplicationName, CommandId, Feedback, ReleaseKey, Scrape, Timestamp};
@@ -54,6 +57,20 @@ impl SqlStore {
         })?;
         let address = format!("sqlite://{}?mode=rwc", address.path());
         let options = AnyConnectOptions::from_str(&address).map_err(opening)?;
+        make_private(&absolute).map_err(|e| match e.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                StoreError::ReadOnly { doing: "making it" }
+            }
+            io::ErrorKind::StorageFull => StoreError::Full { doing: "making it" },
+            _ => StoreError::Files { doing: "making it", source: sqlx::Error::Io(e) },
+        })?;
+        // Alone first: a pool would try a file that it cannot use again and again.
+        let mut first = AnyConnection::connect_with(&options).await.map_err(opening)?;
+        prepare(&mut first).await.map_err(|error| match result_code(&error) {
+            Some(11 | 26) => StoreError::NoStore { path: file.to_owned() },
+            _ => opening(error),
+        })?;
+        first.close().await.map_err(opening)?;
         let writer = pool(1, options.clone()).await.map_err(opening)?;
         MIGRATIONS.run(&writer).await.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(source) => {
@@ -72,39 +89,60 @@ impl SqlStore {
     }
 }
 
+/// Makes the file where it does not exist, for its owner alone: it tells of
+/// people and faults. SQLite gives the files beside it the same rights.
+fn make_private(file: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 async fn pool(connections: u32, options: AnyConnectOptions) -> Result<AnyPool, sqlx::Error> {
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // FULL: a commit that returned is on the disk, also after a loss of power.
-                for pragma in ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"] {
-                    connection.execute(pragma).await?;
-                }
-                let busy = sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {BUSY_MILLIS}"));
-                connection.execute(busy).await?;
-                Ok(())
-            })
-        })
+        .after_connect(|connection, _| Box::pin(prepare(connection)))
+        .after_release(|connection, _| Box::pin(is_at_rest(connection)))
         .connect_with(options)
         .await
 }
 
+/// What every connection is told before it is used.
+async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    // FULL: a commit that returned is on the disk, also after a loss of power.
+    for pragma in ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"] {
+        connection.execute(pragma).await?;
+    }
+    let busy = sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {BUSY_MILLIS}"));
+    connection.execute(busy).await?;
+    Ok(())
+}
+
+/// Whether a connection may be used again. A full disk makes SQLite roll back
+/// by itself; the driver's own rollback fails then and its count of open
+/// transactions stays, so that no later commit on that connection would be one.
+async fn is_at_rest(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    // The rollback of a dropped transaction is queued before this.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 /// Tells apart what people can do something about.
 pub(super) fn classify(doing: &'static str, source: sqlx::Error) -> StoreError {
-    let code = match &source {
-        sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<u32>().ok()),
-        _ => None,
-    };
-    // SQLite's primary result codes are the low byte of the extended ones.
-    match code.map(|code| code & 0xff) {
+    match result_code(&source) {
         Some(5 | 6) => StoreError::Locked { doing },
         Some(8) => StoreError::ReadOnly { doing },
         Some(13) => StoreError::Full { doing },
         Some(10 | 14) => StoreError::Files { doing, source },
         _ => StoreError::Database { doing, source },
     }
+}
+
+/// SQLite's primary result code: the low byte of the extended one.
+fn result_code(error: &sqlx::Error) -> Option<u32> {
+    let sqlx::Error::Database(error) = error else { return None };
+    Some(error.code()?.parse::<u32>().ok()? & 0xff)
 }
 
 pub(super) fn damaged(
@@ -215,6 +253,9 @@ impl Store for SqlStore {
     }
     async fn set_fact(&self, name: &str, value: &str) -> Result<(), StoreError> {
         self.write_fact(name, value).await.map_err(|e| classify("storing a fact", e))
+    }
+    async fn beat(&self, at: Timestamp, room: usize) -> Result<(), StoreError> {
+        self.write_beat(at, room).await
     }
     async fn forget_answers(&self, before: Timestamp) -> Result<(), StoreError> {
         self.delete_answers(before).await.map_err(|e| classify("forgetting old answers", e))

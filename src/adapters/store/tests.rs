@@ -3,6 +3,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::adapters::notify::message::Message;
+use crate::adapters::notify::outbox::{Delivery, Outbox, OutboxError};
 use crate::domain::{CommandId, InstanceId, ReleaseId, Sample, ScrapeOutcome, SeriesKey};
 use crate::guard::engine::NoticeKind;
 use crate::guard::{CommandKind, Decider};
@@ -166,7 +168,8 @@ async fn an_answer_given_under_a_key_is_never_replaced_and_its_step_not_stored()
     for (id, stored) in [("r-1", true), ("r-2", false)] {
         let mut step = step(release(id));
         step.answer = Some(KeptAnswer { key: "k".into(), digest: id.into(), answer: "{}".into() });
-        assert_eq!(store.record(step).await.is_ok(), stored);
+        let used = store.record(step).await.err().map(|error| error.is_used_key());
+        assert_eq!(used, (!stored).then_some(true));
     }
     assert_eq!(store.watched().await.unwrap().len(), 1);
     assert_eq!(store.answer("k").await.unwrap().unwrap().digest, "r-1");
@@ -229,21 +232,110 @@ async fn samples_survive_a_restart_and_are_forgotten_by_age() {
 async fn a_store_without_room_says_so_and_goes_on_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
-    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
-    let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + 2));
-    sqlx::query(limit).execute(&store.writer).await.unwrap();
     let mut large = release("r-1");
     large.snapshot = Some("x".repeat(100_000));
-    let error = store.record(step(large.clone())).await.unwrap_err();
+    for attempt in 0..3 {
+        leave_room(&store, 2).await;
+        let error = store.record(step(large.clone())).await.unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{attempt}: {error:?}");
+    }
+    leave_room(&store, 2).await;
+    let kept = messages(&store, &"x".repeat(100_000)).await.unwrap_err();
+    assert!(format!("{kept:?}").contains("Full"), "{kept:?}");
+    leave_room(&store, 1_000_000).await;
+    store.record(step(large.clone())).await.unwrap();
+    // One that fails for another reason is no trouble for the next either.
+    let with_answer = |id: &str| Step {
+        answer: Some(KeptAnswer { key: "k".into(), digest: id.into(), answer: "{}".into() }),
+        ..step(release(id))
+    };
+    store.record(with_answer("r-2")).await.unwrap();
+    store.record(with_answer("r-3")).await.unwrap_err();
+    store.record(step(release("r-4"))).await.unwrap();
+    messages(&store, "short").await.unwrap();
+    store.beat(at(70), 1_000).await.unwrap();
+
+    let stored = ["r-1", "r-2", "r-4"];
+    let names = async |store: &SqlStore| {
+        let all = store.watched().await.unwrap();
+        all.iter().map(|r| r.order.id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&store).await, stored, "seen by another connection");
+    // No close: as after a kill.
+    std::mem::forget(store);
+    let store = open(folder.path()).await;
+    assert_eq!(names(&store).await, stored);
+    assert_eq!(store.watched().await.unwrap()[0].snapshot, large.snapshot);
+    assert_eq!(store.waiting().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_beat_fails_without_the_room_that_it_asks_for_and_when_nobody_else_sees_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.beat(at(0), 0).await.unwrap();
+    leave_room(&store, 2).await;
+    store.beat(at(5), 0).await.unwrap();
+    let error = store.beat(at(10), 1_000_000).await.unwrap_err();
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
-    sqlx::query("PRAGMA max_page_count = 1000000").execute(&store.writer).await.unwrap();
-    store.record(step(large)).await.unwrap();
+    // What the driver knows nothing of holds all commits back.
+    sqlx::query("BEGIN").execute(&store.writer).await.unwrap();
+    let error = store.beat(at(15), 0).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unseen), "{error:?}");
+    store.beat(at(20), 1_000_000).await.unwrap();
+}
+
+/// Lets the file grow by so many pages at most, by the connection that writes now.
+async fn leave_room(store: &SqlStore, more: i64) {
+    let mut writer = store.writer.acquire().await.unwrap();
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut *writer).await.unwrap();
+    let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + more));
+    sqlx::query(limit).execute(&mut *writer).await.unwrap();
+}
+
+/// Keeps a message to people.
+async fn messages(store: &SqlStore, recipient: &str) -> Result<Vec<bool>, OutboxError> {
+    let message = Message::test(at(0));
+    let channel = "mail".to_owned();
+    store.keep(&[Delivery { message, channel, recipient: recipient.to_owned(), kept_at: at(1) }]).await
 }
 
 #[tokio::test]
 async fn a_folder_that_does_not_exist_is_an_error_that_says_what_was_being_done() {
     let error = SqlStore::open(Path::new("/nonexistent/folder/guardian.db")).await.err().unwrap();
-    assert!(error.to_string().contains("opening it"), "{error}");
+    assert!(error.to_string().contains("making it"), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_store_is_for_its_owner_alone_and_the_rights_of_another_stay() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let modes = || {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let mode = |entry: std::fs::DirEntry| entry.metadata().unwrap().permissions().mode() & 0o777;
+        files.map(|entry| mode(entry.unwrap())).collect::<Vec<_>>()
+    };
+    let store = open(folder.path()).await;
+    store.set_fact("halt", "on").await.unwrap();
+    assert_eq!(modes(), [0o600; 3], "with -wal and -shm");
+    store.close().await;
+    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let store = open(folder.path()).await;
+    store.set_fact("halt", "off").await.unwrap();
+    assert_eq!(modes(), [0o640; 3], "what an administrator gave");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_named_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guardian.db");
+    let text = "not a database ".repeat(1_000);
+    std::fs::write(&file, &text).unwrap();
+    let error = SqlStore::open(&file).await.err().unwrap();
+    assert!(matches!(&error, StoreError::NoStore { path } if *path == file), "{error:?}");
+    assert!(error.to_string().contains(&file.display().to_string()), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use super::chunk::{SeriesNumbers, encode_chunk};
 use super::sql::{SqlStore, classify, damaged};
 use super::{AuditLine, KeptAnswer, Step, StoreError, StoredRelease};
 
+/// The fact that shows that the store works.
+const BEAT: &str = "beat";
+
 type Written = Result<(), sqlx::Error>;
 
 /// Our own types as JSON text.
@@ -148,12 +151,23 @@ impl SqlStore {
     }
 
     pub(super) async fn write_fact(&self, name: &str, value: &str) -> Written {
-        query("INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-            .bind(name)
-            .bind(value)
-            .execute(&self.writer)
-            .await?;
-        Ok(())
+        let mut writer = self.writer.acquire().await?;
+        upsert_fact(&mut writer, name, value).await
+    }
+
+    /// A commit that only its own connection sees is none: that connection is
+    /// closed then, and the next one begins anew.
+    pub(super) async fn write_beat(&self, at: Timestamp, room: usize) -> Result<(), StoreError> {
+        let failed = |error| classify("trying whether it can be written", error);
+        let value = format!("{at}{}", " ".repeat(room));
+        let mut writer = self.writer.acquire().await.map_err(failed)?;
+        upsert_fact(&mut writer, BEAT, &value).await.map_err(failed)?;
+        if self.read_fact(BEAT).await? == Some(value) {
+            return Ok(());
+        }
+        // What matters is that it is gone, not how.
+        let _ = writer.close().await;
+        Err(StoreError::Unseen)
     }
 
     pub(super) async fn delete_answers(&self, before: Timestamp) -> Written {
@@ -237,6 +251,15 @@ impl SqlStore {
         }
         result.map_err(|e| classify("storing samples", e))
     }
+}
+
+async fn upsert_fact(connection: &mut AnyConnection, name: &str, value: &str) -> Written {
+    query("INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(name)
+        .bind(value)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn upsert_release(transaction: &mut Transaction<'_, Any>, release: &StoredRelease) -> Written {

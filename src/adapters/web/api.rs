@@ -51,7 +51,7 @@ async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
-/// recording.md's release.json; `format` and `started_at` may be left out.
+/// recording.md's release.json; `format` and every `started_at` may be left out.
 #[derive(Deserialize)]
 struct OrderBody {
     format: Option<u32>,
@@ -62,7 +62,7 @@ struct OrderBody {
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     #[serde(default)]
-    batches: Vec<Batch>,
+    batches: Vec<PlannedBatch>,
     #[serde(default)]
     reference: Vec<InstanceId>,
     groups: Option<GroupSelectors>,
@@ -76,6 +76,14 @@ struct OrderBody {
     other: BTreeMap<String, serde_json::Value>,
 }
 
+/// A batch of an order; one without a moment begins with the release.
+#[derive(Deserialize)]
+struct PlannedBatch {
+    started_at: Option<Timestamp>,
+    instances: Vec<InstanceId>,
+    weight: Option<f64>,
+}
+
 impl OrderBody {
     fn order(self, now: Timestamp) -> Result<ReleaseOrder, Problem> {
         let format = self.format.unwrap_or(RECORDING_FORMAT);
@@ -83,15 +91,21 @@ impl OrderBody {
             let problem = format!("{format} is not known; write {RECORDING_FORMAT}, or leave it out");
             return Err(Problem::invalid("format", problem));
         }
+        let started_at = self.started_at.unwrap_or(now);
+        let batch = |planned: PlannedBatch| Batch {
+            started_at: planned.started_at.unwrap_or(started_at),
+            instances: planned.instances,
+            weight: planned.weight,
+        };
         Ok(ReleaseOrder {
             format,
             id: self.id,
             application: self.application,
             version: self.version,
             previous_version: self.previous_version,
-            started_at: self.started_at.unwrap_or(now),
+            started_at,
             finished_at: self.finished_at,
-            batches: self.batches,
+            batches: self.batches.into_iter().map(batch).collect(),
             reference: self.reference,
             groups: self.groups,
             metrics: self.metrics,
@@ -277,4 +291,29 @@ async fn set_halt(State(web): State<Web>, call: Call, sent: Sent) -> Result<Resp
     let body: HaltBody = call.read(&web, &who, None, sent).await?;
     let caller = call.caller(&web, &who, None).await?;
     Ok(Json(web.guardian.set_halt(caller, body.on, body.reason).await?).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_that_are_left_out_are_those_of_the_release_or_now() {
+        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let begins = |started_at: &str| {
+            let text = format!(
+                r#"{{"id": "r", "application": "shop"{started_at},
+                    "batches": [{{"instances": ["a"]}}, {{"instances": ["b"], "started_at": "2026-03-01T12:30:00Z"}}]}}"#
+            );
+            let body: OrderBody = serde_json::from_str(&text).unwrap();
+            let order = body.order(now).unwrap();
+            let moments = order.batches.iter().map(|batch| batch.started_at.to_string());
+            moments.chain([order.started_at.to_string()]).collect::<Vec<_>>()
+        };
+        let planned = "2026-03-01T12:30:00.000Z";
+        let now = now.to_string();
+        assert_eq!(begins(""), [now.as_str(), planned, &now]);
+        let earlier = "2026-03-01T11:59:00.000Z";
+        assert_eq!(begins(&format!(r#", "started_at": "{earlier}""#)), [earlier, planned, earlier]);
+    }
 }

@@ -26,8 +26,10 @@ use crate::signal::DivideBy;
 use super::courier::Couriers;
 use super::gate::GateFacts;
 use super::keeper::Keeper;
+use super::moments;
 use super::record;
 use super::recorder::Recorder;
+use super::repeated::{given_before, over, same_order};
 use super::shared::Shared;
 
 /// Calls that wait for an actor.
@@ -302,7 +304,11 @@ impl Actor {
         if let Some(key) = &kept {
             let work = self.means.shared.store.answer(key);
             if let Some(answer) = self.means.shared.stored("answer", work).await? {
-                return given_before(&answer, &digest);
+                let done = given_before(&answer, &digest)?;
+                if let (Some(key), Input::Begin(_)) = (&release, &input) {
+                    self.check_not_over(key).await?;
+                }
+                return Ok(done);
             }
         }
         if let Some(key) = &release
@@ -310,6 +316,7 @@ impl Actor {
         {
             return Ok(done);
         }
+        self.check_moments(&input)?;
         let text = what.clone();
         let audit = AuditLine { at: self.means.shared.now(), who: caller.who, text: what };
         let begins = matches!(input, Input::Begin(_));
@@ -377,6 +384,7 @@ impl Actor {
             (true, _) => return Ok(None),
         };
         match (input, stored) {
+            (Input::Begin(_), Some(stored)) if stored.ended_at.is_some() => Err(over(key, stored.phase)),
             (Input::Begin(order), Some(stored)) if same_order(order, &stored.order) => Ok(Some(Done {
                 phase: Some(stored.phase),
                 changed: false,
@@ -395,8 +403,29 @@ impl Actor {
         }
     }
 
+    /// A begin that is delivered again must not pass for one of a release that
+    /// is watched.
+    async fn check_not_over(&self, key: &ReleaseKey) -> Result<(), GuardianError> {
+        let work = self.means.shared.store.release(key);
+        match self.means.shared.stored("release", work).await? {
+            Some(stored) if stored.ended_at.is_some() => Err(over(key, stored.phase)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the moments of what is new can be meant; a repeated call was
+    /// answered before.
+    fn check_moments(&self, input: &Input) -> Result<(), GuardianError> {
+        let (now, history) = (self.means.shared.now(), self.means.shared.before());
+        match (input, self.engine.snapshot()) {
+            (Input::Begin(order), _) => moments::check_begin(order, now, history),
+            (Input::Batch(batch), Some(state)) => moments::check_batch(batch, &state.order, now, history),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives the engine an input, stores what it changed, carries it out.
-    async fn apply(&mut self, input: Input, extra: Extra) -> Result<Done, GuardianError> {
+    async fn apply(&mut self, input: Input, mut extra: Extra) -> Result<Done, GuardianError> {
         let begun = Instant::now();
         let now = self.means.shared.now();
         if self.newest.since(now) > SET_BACK {
@@ -416,10 +445,16 @@ impl Actor {
         }
         let ended = effects.iter().any(|e| matches!(e, Effect::Ended));
         let after = self.engine.snapshot().cloned();
-        let mut done =
-            Done { phase: after.as_ref().map(|s| s.phase), changed: true, text: extra.text.clone() };
+        // Somebody may say what stands so already: that is no news for the audit.
+        let changed = extra.audit.is_none() || before != after;
+        let text =
+            if changed { extra.text.clone() } else { "it stands so already: nothing changed".to_owned() };
+        let mut done = Done { phase: after.as_ref().map(|s| s.phase), changed, text };
+        if !changed {
+            extra.audit = None;
+        }
         let lasting = effects.iter().any(|e| !matches!(e, Effect::Judged(_)));
-        let must = lasting || extra.audit.is_some() || extra.settled.is_some();
+        let must = lasting || extra.audit.is_some() || extra.settled.is_some() || extra.kept.is_some();
         let state = after.as_ref().or(before.as_ref());
         let (Some(state), true) = (state, must) else {
             self.show_verdict(verdict.cloned());
@@ -447,11 +482,11 @@ impl Actor {
         let work = self.means.shared.store.record(step.clone());
         if let Err(error) = self.means.shared.stored("record", work).await {
             self.put_back(before);
-            return Err(match error {
-                StoreError::Database { source, .. } if is_used_key(&source) => GuardianError::Conflict {
+            return Err(match error.is_used_key() {
+                true => GuardianError::Conflict {
                     reason: "the idempotency key was used for another request".to_owned(),
                 },
-                other => other.into(),
+                false => error.into(),
             });
         }
         self.carry_out(step, phase_before, ended, begun).await;
@@ -579,6 +614,8 @@ impl Actor {
         let facts = self.engine.snapshot().map(|state| GateFacts {
             looks: state.passing_looks,
             looks_wanted: policy.checks.max(1),
+            passing_for: state.passing_for(),
+            pass_after: policy.pass_after,
             blind: state.blind_told,
             when_blind: policy.when_blind,
             would: state.gravest,
@@ -633,37 +670,10 @@ fn ending(input: &Input) -> Phase {
 
 fn refusal(refusal: Refusal) -> GuardianError {
     match refusal {
-        Refusal::Busy { .. } => GuardianError::Conflict { reason: refusal.to_string() },
+        Refusal::Busy { .. } | Refusal::Complete { .. } => {
+            GuardianError::Conflict { reason: refusal.to_string() }
+        }
         Refusal::NotWatching => GuardianError::NotFound { what: "a watched release".to_owned() },
         Refusal::Invalid(problem) => GuardianError::Invalid { field: "release".to_owned(), problem },
     }
-}
-
-fn is_used_key(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|e| e.is_unique_violation())
-}
-
-/// Orders are the same if they were when they were sent: batches that began
-/// since then do not matter, nor the moment, which may be filled in.
-fn same_order(sent: &ReleaseOrder, stored: &ReleaseOrder) -> bool {
-    sent.version == stored.version
-        && sent.previous_version == stored.previous_version
-        && sent.groups == stored.groups
-        && match sent.groups {
-            None => sent.reference == stored.reference,
-            // Those that their labels put there came since.
-            Some(_) => sent.reference.iter().all(|r| stored.reference.contains(r)),
-        }
-        && sent.batches.iter().all(|b| stored.batches.iter().any(|s| s.instances == b.instances))
-}
-
-fn given_before(answer: &KeptAnswer, digest: &str) -> Result<Done, GuardianError> {
-    if answer.digest != digest {
-        let reason = "the idempotency key was used for another request; use a new key".to_owned();
-        return Err(GuardianError::Conflict { reason });
-    }
-    let done: Done = serde_json::from_str(&answer.answer).map_err(|e| GuardianError::Unavailable {
-        reason: format!("the answer given before cannot be read: {e}"),
-    })?;
-    Ok(Done { changed: false, ..done })
 }

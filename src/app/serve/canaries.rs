@@ -297,7 +297,9 @@ impl Daemon {
         let known: BTreeSet<&InstanceId> = batches.collect();
         let (released, _) = self.workloads(&key.application, call);
         let instances: Vec<InstanceId> = released.into_iter().filter(|i| !known.contains(i)).collect();
-        if instances.is_empty() || matches!(release.phase, Phase::RollingBack | Phase::RolledBack) {
+        let complete = release.order.finished_at.is_some();
+        if instances.is_empty() || complete || matches!(release.phase, Phase::RollingBack | Phase::RolledBack)
+        {
             return Ok(());
         }
         let batch = Batch { started_at: self.means.shared.now(), instances, weight: None };

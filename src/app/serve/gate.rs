@@ -1,5 +1,7 @@
 //! What a pipeline that asks is told. Pure.
 
+use std::time::Duration;
+
 use crate::adapters::guardian::{Gate, GateWord};
 use crate::adapters::store::StoredRelease;
 use crate::guard::engine::Phase;
@@ -14,6 +16,10 @@ pub(super) struct GateFacts {
     pub(super) looks: u32,
     /// How many are wanted before it passes.
     pub(super) looks_wanted: u32,
+    /// From the first to the newest of them.
+    pub(super) passing_for: Duration,
+    /// How long that must be before it passes.
+    pub(super) pass_after: Duration,
     /// Whether it could not be judged for too long.
     pub(super) blind: bool,
     /// What policy does then.
@@ -99,6 +105,10 @@ fn running(release: &StoredRelease, facts: GateFacts) -> (GateWord, String) {
                 format!("the newest batch was judged {} times of {}", facts.looks, facts.looks_wanted);
             (GateWord::Pending, reason)
         }
+        Outcome::Healthy | Outcome::Suspect if facts.passing_for < facts.pass_after => {
+            let (so_far, wanted) = (facts.passing_for.as_secs(), facts.pass_after.as_secs());
+            (GateWord::Pending, format!("the newest batch was judged for {so_far} s of {wanted}"))
+        }
         Outcome::Healthy => (GateWord::Pass, format!("{} signals judged, nothing wrong", verdict.judged)),
         Outcome::Suspect => {
             (GateWord::Pass, format!("suspicious, and not enough to stop it: {}", first.unwrap_or_default()))
@@ -115,6 +125,8 @@ mod tests {
     const FACTS: GateFacts = GateFacts {
         looks: 3,
         looks_wanted: 3,
+        passing_for: Duration::from_secs(60),
+        pass_after: Duration::from_secs(60),
         blind: false,
         when_blind: WhenBlind::Hold,
         would: Action::Proceed,
@@ -181,6 +193,8 @@ mod tests {
                         let facts = GateFacts { looks, ..FACTS };
                         assert_eq!(said(mode, phase, Some(outcome), facts), GateWord::Pending, "{looks}");
                     }
+                    let facts = GateFacts { looks: 30, passing_for: Duration::from_secs(59), ..FACTS };
+                    assert_eq!(said(mode, phase, Some(outcome), facts), GateWord::Pending, "too soon");
                     assert_eq!(said(mode, phase, Some(outcome), FACTS), GateWord::Pass);
                 }
                 assert_eq!(said(mode, phase, Some(Outcome::Failing), FACTS), GateWord::Pending);

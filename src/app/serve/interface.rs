@@ -1,6 +1,7 @@
 //! The daemon as [`Interface`]: what the web interface and the gates call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -15,8 +16,8 @@ use crate::adapters::store::{KeptAnswer, StoredRelease};
 use crate::adapters::telemetry::Metrics;
 use crate::config::{GroupBy, Settings};
 use crate::domain::{
-    Alert, ApplicationName, Batch, Feedback, GroupSelectors, LabelOutcome, Matcher, RECORDING_FORMAT,
-    Relation, ReleaseKey, ReleaseOrder, Selector, Timestamp, Version,
+    Alert, ApplicationName, Batch, Feedback, GroupSelectors, InstanceId, LabelOutcome, Matcher,
+    RECORDING_FORMAT, Relation, ReleaseKey, ReleaseOrder, Selector, Timestamp, Version,
 };
 use crate::guard::engine::{Input, OperatorOrder, Phase};
 use crate::guard::policy::WhenBlind;
@@ -27,6 +28,7 @@ use super::applications::instances_of;
 use super::daemon::Daemon;
 use super::gate::{GateFacts, gate};
 use super::model::trouble;
+use super::moments::check_onset;
 use super::quality::quality;
 use super::shared::read;
 
@@ -51,7 +53,7 @@ fn invalid(field: &str, problem: impl Into<String>) -> GuardianError {
 }
 
 fn taken(done: Done) -> Taken {
-    Taken { phase: done.phase, changed: done.changed, text: done.text }
+    Taken { phase: done.phase, changed: done.changed, text: done.text, warnings: Vec::new() }
 }
 
 fn check_order(order: &ReleaseOrder) -> Result<(), GuardianError> {
@@ -61,10 +63,11 @@ fn check_order(order: &ReleaseOrder) -> Result<(), GuardianError> {
     if instances_of(order).len() > INSTANCES_MAX {
         return Err(invalid("/batches", format!("more than {INSTANCES_MAX} machines")));
     }
+    let mut listed = BTreeSet::new();
     for (index, batch) in order.batches.iter().enumerate() {
-        check_batch(&format!("/batches/{index}"), batch)?;
+        check_batch(&format!("/batches/{index}"), batch, &mut listed)?;
     }
-    Ok(())
+    each_once("/reference", &order.reference, &mut BTreeSet::new())
 }
 
 /// Fills in the groups that settings tell by labels where the order lists no
@@ -131,7 +134,24 @@ fn unmatched(order: &ReleaseOrder) -> Vec<String> {
     warnings
 }
 
-fn check_batch(at: &str, batch: &Batch) -> Result<(), GuardianError> {
+/// A machine that is listed twice is a slip: another one was meant.
+fn each_once<'a>(
+    field: &str,
+    machines: &'a [InstanceId],
+    listed: &mut BTreeSet<&'a InstanceId>,
+) -> Result<(), GuardianError> {
+    match machines.iter().find(|machine| !listed.insert(machine)) {
+        Some(twice) => Err(invalid(field, format!("{twice} is listed twice; list each machine once"))),
+        None => Ok(()),
+    }
+}
+
+fn check_batch<'a>(
+    at: &str,
+    batch: &'a Batch,
+    listed: &mut BTreeSet<&'a InstanceId>,
+) -> Result<(), GuardianError> {
+    each_once(&format!("{at}/instances"), &batch.instances, listed)?;
     match batch.weight {
         Some(weight) if !(weight.is_finite() && weight > 0.0) => Err(invalid(
             &format!("{at}/weight"),
@@ -178,6 +198,22 @@ impl Daemon {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Says which of these machines no source knows. They are taken all the
+    /// same: a machine may be told of before its first scrape.
+    fn unseen<'a>(
+        &self,
+        application: &ApplicationName,
+        machines: impl IntoIterator<Item = &'a InstanceId>,
+    ) -> Option<String> {
+        let mut known: BTreeSet<InstanceId> = self.all_targets().iter().map(|t| t.instance.clone()).collect();
+        // What a server scrapes is on no list of ours; its samples tell of it.
+        known.extend(self.view(application).map(|view| view.instances).unwrap_or_default());
+        let unseen: Vec<&str> =
+            machines.into_iter().filter(|i| !known.contains(*i)).map(InstanceId::as_str).collect();
+        let shown = unseen.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+        (!unseen.is_empty()).then(|| format!("{} machines have no target yet: {shown}", unseen.len()))
     }
 
     async fn stored_release(&self, key: &ReleaseKey) -> Result<StoredRelease, GuardianError> {
@@ -233,26 +269,19 @@ impl Interface for Daemon {
         self.check_running()?;
         check_order(&order)?;
         self.check_freeze(&order.application, emergency)?;
-        // The interface fills in the moment where the caller left it out; it
-        // does not make a repeated call another one.
-        let sent = ReleaseOrder { started_at: Timestamp::default(), ..order.clone() };
+        // The interface fills in moments where the caller left them out; they
+        // do not make a repeated call another one.
+        let mut sent = order.clone();
+        sent.batches.iter_mut().for_each(|batch| batch.started_at = Timestamp::default());
+        sent.started_at = Timestamp::default();
         let digest = digest("begin", &order.key().to_string(), &(&sent, emergency));
         let order = with_groups(order, &self.settings())?;
         let integrated = match self.application_for(&order) {
             Ok(integrated) => integrated,
             Err(missing) => self.ask_servers(&order, missing).await?,
         };
-        let mut known: std::collections::BTreeSet<_> =
-            self.all_targets().iter().map(|t| t.instance.clone()).collect();
-        // What a server scrapes is on no list of ours; its samples tell of it.
-        known.extend(self.view(&order.application).map(|view| view.instances).unwrap_or_default());
-        let unknown: Vec<String> =
-            instances_of(&order).iter().filter(|i| !known.contains(*i)).map(ToString::to_string).collect();
-        let mut warnings = Vec::new();
-        if !unknown.is_empty() {
-            let shown = unknown.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
-            warnings.push(format!("{} machines have no target yet: {shown}", unknown.len()));
-        }
+        let mut warnings: Vec<String> =
+            self.unseen(&order.application, &instances_of(&order)).into_iter().collect();
         let key = order.key();
         let what = if emergency { "began it as an emergency" } else { "began it" };
         let input = Input::Begin(Box::new(order));
@@ -272,14 +301,17 @@ impl Interface for Daemon {
     }
 
     async fn batch(&self, caller: Caller, release: ReleaseKey, batch: Batch) -> Result<Taken, GuardianError> {
-        check_batch("", &batch)?;
+        check_batch("", &batch, &mut BTreeSet::new())?;
         if batch.instances.len() > INSTANCES_MAX {
             return Err(invalid("/instances", format!("more than {INSTANCES_MAX} machines")));
         }
         let digest = digest("batch", &release.to_string(), &(&batch.instances, batch.weight));
         let what = format!("began a batch of {} machines", batch.instances.len());
         let application = release.application.clone();
-        self.change(caller, &application, Some(release), Input::Batch(batch), what, digest).await.map(taken)
+        let unseen = self.unseen(&application, &batch.instances);
+        let done =
+            self.change(caller, &application, Some(release), Input::Batch(batch), what, digest).await?;
+        Ok(Taken { warnings: unseen.into_iter().collect(), ..taken(done) })
     }
 
     async fn finish(&self, caller: Caller, release: ReleaseKey) -> Result<Taken, GuardianError> {
@@ -326,15 +358,16 @@ impl Interface for Daemon {
         if word.comment.as_ref().is_some_and(|c| c.chars().count() > COMMENT_CHARS_MAX) {
             return Err(invalid("/comment", format!("it is longer than {COMMENT_CHARS_MAX} characters")));
         }
-        if word.onset.is_some_and(|onset| onset > now) {
-            return Err(invalid("/onset", "it lies in the future"));
-        }
         let stored = self.stored_release(&release).await?;
+        if let Some(onset) = word.onset {
+            check_onset(onset, &stored.order, now, shared.before())?;
+        }
         let digest = digest("feedback", &release.to_string(), &(word.kind, word.onset, &word.comment));
         let mut answer = Taken {
             phase: Some(stored.phase),
             changed: true,
             text: "stored; the newest word counts".to_owned(),
+            warnings: Vec::new(),
         };
         let key = caller.idempotency_key.as_ref().map(|key| format!("{}\n{key}", caller.who));
         if let Some(key) = &key
@@ -378,7 +411,7 @@ impl Interface for Daemon {
             .ok_or_else(|| GuardianError::NotFound { what: format!("application {application}") })?;
         if watched.release.is_none() {
             let text = "no release of the application is watched; the alert is dropped".to_owned();
-            return Ok(Taken { phase: None, changed: false, text });
+            return Ok(Taken { phase: None, changed: false, text, warnings: Vec::new() });
         }
         let what = format!("reported alert {}", alert.name);
         let digest = digest("alert", application.as_str(), &alert);
@@ -449,6 +482,8 @@ impl Interface for Daemon {
         let facts = GateFacts {
             looks: 0,
             looks_wanted: 1,
+            passing_for: Duration::ZERO,
+            pass_after: Duration::ZERO,
             blind: false,
             when_blind: WhenBlind::Hold,
             would: stored.gravest,

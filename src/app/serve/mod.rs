@@ -16,11 +16,13 @@ mod history;
 mod interface;
 mod keeper;
 mod model;
+mod moments;
 #[cfg(test)]
 mod panic_tests;
 mod quality;
 mod record;
 mod recorder;
+mod repeated;
 mod restore;
 mod service;
 mod shared;

@@ -102,6 +102,7 @@ store! {
     fn warm_ups_seen(application: &ApplicationName) -> Vec<WarmUpSeen>;
     fn fact(name: &str) -> Option<String>;
     fn set_fact(name: &str, value: &str) -> ();
+    fn beat(at: Timestamp, room: usize) -> ();
     fn forget_answers(before: Timestamp) -> ();
 }
 

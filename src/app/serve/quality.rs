@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crate::adapters::guardian::{Quality, QualityCounts, QualityPeriod};
 use crate::adapters::store::QualityRow;
 use crate::domain::{ApplicationName, FeedbackKind, Timestamp};
+use crate::guard::engine::Phase;
+use crate::judge::Outcome;
 
 /// What one release counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +28,16 @@ fn kind(row: &QualityRow) -> Kind {
         (true, None) if row.rolled_back => Kind::Caught,
         (true, None) => Kind::Unknown,
         (false, Some(FeedbackKind::FaultConfirmed | FeedbackKind::FaultMissed)) => Kind::Missed,
-        (false, Some(FeedbackKind::FalseAlarm) | None) => Kind::Passed,
+        (false, Some(FeedbackKind::FalseAlarm)) => Kind::Passed,
+        (false, None) if ran_judged(row) => Kind::Passed,
+        (false, None) => Kind::Unknown,
     }
+}
+
+/// Whether it was let pass by a verdict: what was cancelled, taken back by
+/// people, or not judged to its end says nothing about the guardian.
+fn ran_judged(row: &QualityRow) -> bool {
+    row.phase == Phase::Finished && row.outcome.is_some_and(|outcome| outcome != Outcome::Unknown)
 }
 
 fn share(part: u32, rest: u32) -> Option<f64> {
@@ -116,6 +126,8 @@ mod tests {
         QualityRow {
             application: ApplicationName::new(application).unwrap(),
             started_at,
+            phase: if rolled_back { Phase::RolledBack } else { Phase::Finished },
+            outcome: Some(Outcome::Healthy),
             first_stop_at: stop.map(|s| started_at + std::time::Duration::from_secs(s as u64)),
             rolled_back,
             word,
@@ -150,6 +162,27 @@ mod tests {
         assert_eq!(quality.over_time[1].counts.recall, Some(0.0));
         let mail = super::quality(&rows, Some(&ApplicationName::new("mail").unwrap()));
         assert_eq!((mail.all.releases, mail.all.recall), (1, None));
+    }
+
+    #[test]
+    fn what_was_not_judged_to_its_end_is_unknown_until_somebody_says_what_it_was() {
+        let march = "2026-03-05T10:00:00Z";
+        let ended =
+            |phase, outcome, word| QualityRow { phase, outcome, ..row("shop", march, None, false, word) };
+        for (phase, outcome) in [
+            (Phase::Cancelled, Some(Outcome::Healthy)),
+            (Phase::RolledBack, Some(Outcome::Failing)),
+            (Phase::Finished, Some(Outcome::Unknown)),
+            (Phase::Finished, None),
+        ] {
+            let counts = count([&ended(phase, outcome, None)].into_iter());
+            assert_eq!((counts.unknown, counts.passed), (1, 0), "{phase:?} {outcome:?}");
+            assert_eq!((counts.recall, counts.false_stops_per_good), (None, None));
+            let counts = count([&ended(phase, outcome, Some(FeedbackKind::FaultMissed))].into_iter());
+            assert_eq!((counts.missed, counts.unknown), (1, 0), "{phase:?} {outcome:?}");
+            let counts = count([&ended(phase, outcome, Some(FeedbackKind::FalseAlarm))].into_iter());
+            assert_eq!((counts.passed, counts.unknown), (1, 0), "{phase:?} {outcome:?}");
+        }
     }
 
     #[test]

@@ -80,10 +80,7 @@ pub(super) async fn until_stopped(
 async fn self_check(running: &Running, beats: u32) {
     let shared = &running.daemon.means.shared;
     let now = shared.now();
-    let text = now.to_string();
-    let work = shared.store.set_fact("beat", &text);
-    // What fails is logged, counted and shown by `stored` itself.
-    let _ = shared.stored("beat", work).await;
+    shared.beat().await;
     if beats.is_multiple_of(TIDY_BEATS) {
         let _ = shared.stored("forget_answers", shared.store.forget_answers(now - ANSWERS_KEPT)).await;
     }

@@ -17,8 +17,10 @@ use crate::judge::WarmUp;
 /// Events that a slow receiver may lag behind before it misses some.
 const EVENTS_MAX: usize = 1_024;
 
-/// What is written to the store.
-const WRITES: [&str; 5] = ["record", "beat", "append_samples", "settle", "note_attempt"];
+/// What the store must have room for before its trouble is over: as much as a
+/// step or a chunk of samples takes, not the one page that a full disk may
+/// still have.
+const ROOM_BYTES: usize = 1024 * 1024;
 
 /// What all actors share.
 pub(super) struct Shared {
@@ -89,7 +91,7 @@ impl Shared {
         Ok(WarmUp::learn(&seen))
     }
 
-    /// Waits for the store, measures it, and remembers whether it works.
+    /// Waits for the store, measures it, and remembers that it failed.
     pub(super) async fn stored<T>(
         &self,
         what: &'static str,
@@ -99,19 +101,25 @@ impl Shared {
         let result = work.await;
         let labels = WhatLabels { what };
         self.metrics.store_seconds.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
-        match &result {
-            // A full disk can still be read: only what was written shows that
-            // the trouble is over.
-            Ok(_) if WRITES.contains(&what) => *write(&self.store_trouble) = None,
-            Ok(_) => {}
-            Err(error) => {
-                self.metrics.store_failures.inc();
-                let text = chain(error);
-                tracing::error!(what, error = %text, "the store failed");
-                *write(&self.store_trouble) = Some(text);
-            }
+        if let Err(error) = &result
+            && !error.is_used_key()
+        {
+            self.metrics.store_failures.inc();
+            let text = chain(error);
+            tracing::error!(what, error = %text, "the store failed");
+            *write(&self.store_trouble) = Some(text);
         }
         result
+    }
+
+    /// Tries the store. A full disk can still be read, and a little may still
+    /// be written: only this shows that its trouble is over.
+    pub(super) async fn beat(&self) {
+        let room = if read(&self.store_trouble).is_some() { ROOM_BYTES } else { 0 };
+        // What fails is logged, counted and shown by `stored` itself.
+        if self.stored("beat", self.store.beat(self.now(), room)).await.is_ok() {
+            *write(&self.store_trouble) = None;
+        }
     }
 
     pub(super) fn readiness(&self) -> Readiness {

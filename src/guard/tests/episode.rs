@@ -232,6 +232,62 @@ fn an_operators_word_replaces_the_command_that_is_under_way() {
 }
 
 #[test]
+fn looks_that_pass_are_counted_in_time_from_the_first_of_them() {
+    let mut watch = Watch::new(|_| ());
+    let seconds = |watch: &Watch| watch.state.passing_for().as_secs();
+    assert_eq!(seconds(&watch), 0);
+    watch.look(&[Healthy]);
+    assert_eq!(seconds(&watch), 0);
+    watch.look(&[Suspect, Healthy]);
+    assert_eq!(seconds(&watch), 20);
+    watch.look(&[Unknown]);
+    assert_eq!(seconds(&watch), 0);
+    watch.look(&[Healthy, Healthy]);
+    assert_eq!(seconds(&watch), 10);
+    watch.state.set_back(at(0));
+    assert_eq!(seconds(&watch), 0);
+}
+
+#[test]
+fn a_word_that_is_said_twice_is_one_until_it_no_longer_stands() {
+    use OperatorOrder::{HandBack, Hold, Resume, Rollback};
+    for (order, kind, phase) in
+        [(Hold, CommandKind::Pause, Phase::Paused), (Resume, CommandKind::Resume, Phase::Watching)]
+    {
+        let mut watch = Watch::new(|_| ());
+        if order == Resume {
+            watch.operator(Hold).confirm();
+        }
+        let before = watch.kinds().len();
+        watch.operator(order).operator(order).confirm().operator(order);
+        assert_eq!(watch.kinds()[before..], [kind]);
+        assert_eq!(watch.state.phase, phase);
+        let state = watch.state.clone();
+        watch.operator(order);
+        assert_eq!(watch.state, state, "{order:?}");
+    }
+    // One that failed is said again.
+    for order in [Hold, Resume, Rollback] {
+        let mut watch = Watch::new(|_| ());
+        watch.operator(order);
+        let failed = watch.sent()[0].clone();
+        watch.settle(&failed, &Settlement::Unreachable { reason: "no answer".to_owned() });
+        watch.operator(order).operator(order);
+        assert_eq!(watch.kinds().len(), 2, "{order:?}");
+    }
+    // What the guardian paused is held from then on, and not paused again.
+    let mut watch = Watch::new(|_| ());
+    watch.look(&[Failing, Failing]).confirm().operator(Hold).look(&[Failing; 20]);
+    assert_eq!((watch.kinds(), watch.state.phase), (vec![CommandKind::Pause], Phase::Paused));
+    assert_eq!(watch.state.control, Control::Operator("ada".to_owned()));
+    // Nor does handing back twice make the cool-down longer.
+    watch.operator(HandBack);
+    let state = watch.state.clone();
+    watch.second += 100;
+    assert_eq!(watch.operator(HandBack).state, state);
+}
+
+#[test]
 fn what_was_ordered_is_told_apart_from_what_is_confirmed() {
     let words = |effects: &[Effect]| -> String {
         let texts = effects.iter().filter_map(|effect| match effect {

@@ -10,7 +10,7 @@ pub(super) fn body(quality: &Quality) -> Markup {
     html! {
         h1 { "Quality, from feedback" }
         p.quiet { "A rollback that settled counts as a fault, and a release that passed as good, until somebody says otherwise. "
-            "A pause without a word is unknown." }
+            "A pause without a word is unknown, and so is what was cancelled or could not be judged to its end." }
         div.scroll { table {
             (head("application"))
             tbody {
