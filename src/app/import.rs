@@ -350,10 +350,10 @@ mod tests {
 
     #[test]
     fn bad_lines_are_counted_and_nothing_is_written_unless_it_is_asked_for() {
-        let csv = "timestamp,instance,metric,value\n1,a,x,1\nyesterday,a,x,1\n2,a,x\n3,a,\"x,1\n4,,x,1\n5,a,x{,1\n6,a,x,one\n";
+        let csv = "timestamp,instance,metric,value\n1772353800,a,x,1\nyesterday,a,x,1\n1772353801,a,x\n1772353802,a,\"x,1\n1772353803,,x,1\n1772353804,a,x{,1\n1772353805,a,x,one\n";
         let error = imported(csv, false).unwrap_err();
         assert!(matches!(error, ImportError::BadLines { count: 6, .. }), "{error}");
-        assert_eq!(told(&imported(csv, true).unwrap()), ["1000 a x=1"]);
+        assert_eq!(told(&imported(csv, true).unwrap()), ["1772353800000 a x=1"]);
     }
 
     #[test]

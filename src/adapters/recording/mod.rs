@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::domain::{InvalidSeries, Label, RECORDING_FORMAT, ReleaseOrder};
+use crate::domain::{InvalidSeries, Label, RECORDING_FORMAT, ReleaseOrder, Timestamp};
 
 mod parquet_read;
 mod samples;
@@ -29,6 +29,10 @@ pub const LABEL_FILE: &str = "label.json";
 /// every 15 s, has more and should be cut to the hours around the release.
 pub const ROWS_MAX: usize = 50_000_000;
 
+/// Most days between a sample and the release's start. A single wrong time
+/// further away would make the past that is kept endless.
+pub const DAYS_MAX: u64 = 28;
+
 /// Largest `release.json` or `label.json` that is read, in bytes.
 const JSON_BYTES_MAX: u64 = 64 << 20;
 
@@ -47,10 +51,23 @@ impl Recording {
     ///
     /// # Errors
     /// If a file is missing, is not what [`RecordingError`] says it must be,
-    /// or has more than [`ROWS_MAX`] rows.
+    /// has more than [`ROWS_MAX`] rows, or a sample more than [`DAYS_MAX`] days
+    /// from the release's start.
     pub fn read(folder: &Path) -> Result<Self, RecordingError> {
         let order = read_order(folder)?;
-        let samples = parquet_read::read(&folder.join(SAMPLES_FILE))?;
+        let path = folder.join(SAMPLES_FILE);
+        let samples = parquet_read::read(&path)?;
+        for (sample, at) in samples.outermost() {
+            if let Some(days) = days_too_far(at, order.started_at) {
+                return Err(RecordingError::FarSample {
+                    path,
+                    sample,
+                    at,
+                    days,
+                    started_at: order.started_at,
+                });
+            }
+        }
         Ok(Self { order, samples })
     }
 
@@ -141,6 +158,20 @@ pub enum RecordingError {
         /// How many it says it has.
         rows: u64,
     },
+    /// A sample is nowhere near the release.
+    #[error("{}: column `timestamp`: {sample} has a sample at {at}, {days} days from the release's start at {started_at}, and at most {DAYS_MAX} are taken; correct that time, or `started_at` in {ORDER_FILE}", path.display())]
+    FarSample {
+        /// Which file.
+        path: PathBuf,
+        /// Of which instance and series.
+        sample: String,
+        /// Its time.
+        at: Timestamp,
+        /// How far that is from the release's start.
+        days: u64,
+        /// When the release began.
+        started_at: Timestamp,
+    },
     /// There is a recording of that name already.
     #[error("{} exists already; remove it or choose another name", path.display())]
     Exists {
@@ -154,6 +185,12 @@ impl RecordingError {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
     }
+}
+
+/// The days between a sample and the release's start, if they are too many.
+pub fn days_too_far(at: Timestamp, started_at: Timestamp) -> Option<u64> {
+    let days = at.as_millis().abs_diff(started_at.as_millis()) / 86_400_000;
+    (days > DAYS_MAX).then_some(days)
 }
 
 /// Reads the release order of the recording in `folder`, and nothing else.

@@ -79,6 +79,16 @@ impl Samples {
         Some((Timestamp::from_millis(*first), Timestamp::from_millis(*last)))
     }
 
+    /// The first and the last sample: whose they are, and when.
+    pub(super) fn outermost(&self) -> impl Iterator<Item = (String, Timestamp)> {
+        let rows = if self.is_empty() { Vec::new() } else { vec![0, self.len() - 1] };
+        rows.into_iter().map(|row| {
+            let instance = &self.instances[self.instance_of[row] as usize];
+            let series = &self.series[self.series_of[row] as usize];
+            (format!("{series} of {instance}"), Timestamp::from_millis(self.timestamps[row]))
+        })
+    }
+
     /// The times at which each instance has samples, in order; instances by
     /// their number.
     pub fn moments(&self) -> impl Iterator<Item = (u32, Timestamp)> {
