@@ -15,11 +15,14 @@ use crate::adapters::recording::{self, Recording, RecordingError};
 use crate::domain::{Label, LabelOutcome, ReleaseOrder, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
 use crate::guard::engine::{Effect, Input};
 use crate::guard::{Action, Decision, Engine, EngineSettings, Mode, Settlement};
-use crate::judge::{Finding, WarmUp, WarmUpSeen};
+use crate::judge::{Finding, Outcome, WarmUp, WarmUpSeen};
 
 use super::compare::{self, ModelArgument, Other};
 use super::figures::Figures;
 use super::replay_order;
+
+/// How the reason begins why nothing can be said of a release.
+const NOTHING_JUDGED: &str = "nothing was judged: ";
 
 /// Characters of a sentence in the table.
 const BECAUSE_MAX: usize = 110;
@@ -75,6 +78,10 @@ pub struct Replayed {
     pub reasons: Vec<Finding>,
     /// What could not be judged, and why.
     pub blind: Vec<String>,
+    /// Whether anything of the release could be judged; else `decision` says
+    /// nothing of it, and `blind` why.
+    #[serde(default = "yes")]
+    pub judged: bool,
     /// What became of the release; read after the verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
@@ -94,6 +101,11 @@ pub struct Replayed {
     /// Where the recording is.
     #[serde(skip)]
     pub folder: PathBuf,
+}
+
+/// What earlier versions printed does not say it.
+fn yes() -> bool {
+    true
 }
 
 #[derive(Serialize)]
@@ -261,7 +273,19 @@ pub fn replay(
         interval: scrape_interval(recording),
         has_up: has_up(recording),
     };
-    course.play(recording.scrapes(), settings, observe)
+    let mut replayed = course.play(recording.scrapes(), settings, observe);
+    let (too_large, usable) = recording.samples.by_size();
+    if too_large > 0 {
+        let of = recording.samples.len();
+        replayed.blind.push(format!("values: {too_large} of {of} are beyond ±3.4e38 and were left out"));
+    }
+    // Zeros alone look the same before and after any release.
+    if too_large > 0 && usable == 0 && replayed.decision == Action::Proceed {
+        replayed.blind.retain(|line| !line.starts_with(NOTHING_JUDGED));
+        replayed.blind.insert(0, format!("{NOTHING_JUDGED}every value other than 0 is beyond ±3.4e38"));
+        replayed.judged = false;
+    }
+    replayed
 }
 
 /// Whether each scrape of a recording says that it succeeded.
@@ -317,7 +341,32 @@ impl Course<'_> {
         run.begin(pending_order.take(), &mut observe);
         run.input(last + run.engine.window().step(), Input::Tick, &mut observe);
         let warm_up_seen = run.engine.warm_up_seen(last);
+        if !run.tally.judged {
+            let why = self.why_unjudged(&run.engine);
+            run.tally.blind.insert(0, format!("{NOTHING_JUDGED}{why}"));
+        }
         Replayed { warm_up, warm_up_seen, ended_at: last, ..run.tally.finish(order) }
+    }
+
+    /// Why no look could say anything of the release.
+    fn why_unjudged(&self, engine: &Engine) -> String {
+        let order = self.order;
+        let (_, last) = self.span;
+        let window = engine.window();
+        let released = || order.batches.iter().flat_map(|batch| &batch.instances);
+        let begins = order.batches.iter().map(|batch| batch.started_at).min().unwrap_or(order.started_at);
+        if window.newest().is_none() {
+            "there are no samples".to_owned()
+        } else if order.groups.is_none() && released().next().is_none() {
+            "`batches` names no instances, so none was released".to_owned()
+        } else if begins.max(order.started_at) >= last {
+            let begins = begins.max(order.started_at);
+            format!("the release began at {begins}, and the last sample is of {last}")
+        } else if released().next().is_some() && !released().any(|i| window.instances().contains_key(i)) {
+            "no released instance has samples; they must go by the same names in `batches`".to_owned()
+        } else {
+            "no released instance has samples that could be compared with those before the release".to_owned()
+        }
     }
 }
 
@@ -374,6 +423,7 @@ struct Tally {
     probability: f64,
     highest: Option<(f64, Vec<Finding>)>,
     blind: Vec<String>,
+    judged: bool,
 }
 
 impl Tally {
@@ -389,6 +439,7 @@ impl Tally {
             }
             Effect::Judged(verdict) => {
                 self.probability = self.probability.max(verdict.probability);
+                self.judged |= verdict.outcome != Outcome::Unknown;
                 self.blind = verdict.blind.iter().map(ToString::to_string).collect();
                 if self.highest.as_ref().is_none_or(|(p, _)| verdict.probability > *p) {
                     self.highest = Some((verdict.probability, verdict.findings.clone()));
@@ -412,6 +463,7 @@ impl Tally {
             probability,
             reasons,
             blind: self.blind,
+            judged: self.judged,
             label: None,
             warm_up: WarmUp::default(),
             warm_up_seen: None,
@@ -522,7 +574,10 @@ fn write_table(
                     LabelOutcome::Healthy => "healthy",
                 });
                 let after = replayed.stopped_after_s.map_or(String::new(), |s| format!("{s:.0} s"));
-                let because = replayed.reasons.first().map_or(String::new(), |r| shortened(&r.because));
+                let because = replayed.reasons.first().map(|r| &r.because);
+                // Nothing is said of a release of which nothing was judged.
+                let because = because.or_else(|| replayed.blind.first().filter(|_| !replayed.judged));
+                let because = because.map_or(String::new(), |because| shortened(because));
                 table.add_row([
                     replayed.id.clone(),
                     label.to_owned(),
@@ -587,6 +642,56 @@ mod tests {
             alone.judge.model = ModelChoice::Without;
             let alone = replay_folder(&folder, &alone).unwrap();
             assert!(alone.is_stopped() && alone.reasons[0].detector == Detector::Funnel, "{alone:?}");
+        }
+    }
+
+    #[test]
+    fn a_release_of_which_nothing_was_judged_says_so_and_is_no_good_one_that_passed() {
+        let simulated = simulate(&Request { seed: 90_125, index: 160, ..Request::default() }).unwrap();
+        let of = |change: &dyn Fn(&mut ReleaseOrder, &mut Vec<Scrape>)| {
+            let (mut order, mut scrapes) = (simulated.order.clone(), simulated.scrapes.clone());
+            change(&mut order, &mut scrapes);
+            let folder = tempfile::tempdir().unwrap();
+            let folder = folder.path().join("recording");
+            recording::write(&folder, &order, &scrapes, Some(&simulated.label)).unwrap();
+            replay_folder(&folder, &settings()).unwrap()
+        };
+        let whole = of(&|_, _| ());
+        assert!(whole.judged && Figures::of(&[&whole]).false_stops.of == 1, "{whole:?}");
+        let cases: [(&dyn Fn(&mut ReleaseOrder, &mut Vec<Scrape>), &str); 5] = [
+            (&|_, scrapes| scrapes.clear(), "no samples"),
+            (&|order, _| order.batches.clear(), "`batches`"),
+            (
+                &|order, _| {
+                    order.started_at = order.started_at + Duration::from_secs(86_400);
+                    order.finished_at = None;
+                    order.batches.iter_mut().for_each(|b| b.started_at = order.started_at);
+                },
+                "the last sample is of",
+            ),
+            (
+                &|order, _| {
+                    let other = crate::domain::InstanceId::new("elsewhere:1").unwrap();
+                    order.batches.iter_mut().for_each(|b| b.instances = vec![other.clone()]);
+                },
+                "same names",
+            ),
+            (
+                &|_, scrapes| {
+                    let samples = scrapes.iter_mut().flat_map(|scrape| &mut scrape.samples);
+                    samples.for_each(|sample| sample.value *= 1e50);
+                },
+                "every value other than 0",
+            ),
+        ];
+        for (change, why) in cases {
+            let replayed = of(change);
+            let told = &replayed.blind[0];
+            assert!(!replayed.judged && told.starts_with("nothing was judged: "), "{why}: {replayed:?}");
+            assert!(told.contains(why), "{why}: {told}");
+            let figures = Figures::of(&[&replayed]);
+            assert_eq!((figures.false_stops.of, figures.unjudged), (0, 1));
+            assert!(figures.to_string().contains("nothing was judged"), "{figures}");
         }
     }
 

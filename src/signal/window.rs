@@ -291,7 +291,7 @@ fn take_samples(
                 restarted |= process_start.advance(value);
             }
             Role::Level | Role::LevelMean => {
-                if !sample.value.is_finite() {
+                if !is_kept(sample.value) {
                     continue;
                 }
                 for feed in track.feeds.iter() {
@@ -304,7 +304,8 @@ fn take_samples(
                 // Counters with labels are back with their first event: what
                 // fell with a restart that is known tells of no other.
                 let told_before = std::mem::replace(&mut track.page, page) < first_page;
-                let Some(increment) = track.counter.advance(sample.value, seconds) else { continue };
+                let increment = track.counter.advance(sample.value, seconds);
+                let Some(increment) = increment.filter(|i| is_kept(i.count)) else { continue };
                 let tells = increment.reset && !told_before;
                 resets += u32::from(tells);
                 falls_possible += u32::from(sample.value > 0.0 || tells);
@@ -329,6 +330,11 @@ fn take_samples(
         let at = if told_start { instance.process_start.at().unwrap_or(scrape.at) } else { scrape.at };
         instance.restarts.push(at.min(scrape.at));
     }
+}
+
+/// Columns hold single precision: what is beyond it is no value there.
+fn is_kept(value: f64) -> bool {
+    (value as f32).is_finite()
 }
 
 fn add_increment(
