@@ -24,6 +24,9 @@ use super::replay_order;
 /// How the reason begins why nothing can be said of a release.
 const NOTHING_JUDGED: &str = "nothing was judged: ";
 
+/// The exit status of arguments that do not go together, as clap has it.
+const USAGE: u8 = 2;
+
 /// Characters of a sentence in the table.
 const BECAUSE_MAX: usize = 110;
 
@@ -52,6 +55,18 @@ pub struct Args {
     /// version or other rules.
     #[arg(long, value_name = "MODEL|none|FILE.jsonl")]
     pub compare: Option<Other>,
+}
+
+impl Args {
+    /// An option that was given and that one JSON object a line has no place for.
+    fn of_the_table_only(&self) -> Option<&'static str> {
+        match self.format {
+            Format::Table => None,
+            Format::Jsonl if self.compare.is_some() => Some("--compare"),
+            Format::Jsonl if self.looks => Some("--looks"),
+            Format::Jsonl => None,
+        }
+    }
 }
 
 /// How the results are printed.
@@ -129,6 +144,10 @@ impl Replayed {
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> ExitCode {
+    if let Some(option) = args.of_the_table_only() {
+        eprintln!("{option} is told in the table only: leave it out, or --format jsonl");
+        return ExitCode::from(USAGE);
+    }
     let mut settings = settings();
     if let Some(ModelArgument(model)) = &args.model {
         settings.judge.model = model.clone();
@@ -151,7 +170,7 @@ pub fn run(args: &Args) -> ExitCode {
         Format::Table => write_table(&mut out, &results),
     };
     let written = written.and_then(|()| match &args.compare {
-        Some(other) if args.format == Format::Table => {
+        Some(other) => {
             let good = |all: &[Result<Replayed, _>]| -> Vec<Replayed> {
                 all.iter().filter_map(|r| r.as_ref().ok().cloned()).collect()
             };
@@ -171,13 +190,11 @@ pub fn run(args: &Args) -> ExitCode {
                 &those.iter().collect::<Vec<_>>(),
             )
         }
-        Some(_) | None => Ok(()),
+        None => Ok(()),
     });
-    let written = written.and_then(|()| match args.format {
-        Format::Table if args.looks => {
-            super::replay_looks::write(&mut out, results.iter().flatten(), &settings)
-        }
-        Format::Table | Format::Jsonl => Ok(()),
+    let written = written.and_then(|()| match args.looks {
+        true => super::replay_looks::write(&mut out, results.iter().flatten(), &settings),
+        false => Ok(()),
     });
     if let Err(error) = written {
         // A reader that went away, as `head` does, is no failure of ours.
@@ -693,6 +710,23 @@ mod tests {
             assert_eq!((figures.false_stops.of, figures.unjudged), (0, 1));
             assert!(figures.to_string().contains("nothing was judged"), "{figures}");
         }
+    }
+
+    #[test]
+    fn what_only_the_table_tells_is_refused_with_json() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let refused = |line: &str| {
+            let line: Line = clap::Parser::try_parse_from(line.split(' ')).unwrap();
+            line.args.of_the_table_only()
+        };
+        assert_eq!(refused("replay x --format jsonl --compare none"), Some("--compare"));
+        assert_eq!(refused("replay x --looks --format jsonl"), Some("--looks"));
+        assert_eq!(refused("replay x --looks --compare none"), None);
+        assert_eq!(refused("replay x --format jsonl"), None);
     }
 
     #[test]
