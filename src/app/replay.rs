@@ -291,6 +291,7 @@ pub fn replay(
         has_up: has_up(recording),
     };
     let mut replayed = course.play(recording.scrapes(), settings, observe);
+    replayed.blind.extend(placed_twice(&recording.order));
     let (too_large, usable) = recording.samples.by_size();
     if too_large > 0 {
         let of = recording.samples.len();
@@ -303,6 +304,32 @@ pub fn replay(
         replayed.judged = false;
     }
     replayed
+}
+
+/// Who is in two groups or batches of an order, and which of them counts.
+fn placed_twice(order: &ReleaseOrder) -> Vec<String> {
+    const NAMED_MAX: usize = 3;
+    let mut batch_of = std::collections::BTreeMap::new();
+    let mut twice = Vec::new();
+    for (at, batch) in order.batches.iter().enumerate() {
+        for instance in &batch.instances {
+            let first = *batch_of.entry(instance).or_insert(at);
+            if first != at {
+                twice.push(format!("{instance} is in batches[{first}] and batches[{at}]; the first counts"));
+            }
+        }
+    }
+    for instance in &order.reference {
+        if let Some(at) = batch_of.get(instance) {
+            twice.push(format!("{instance} is in batches[{at}] and in `reference`; the batch counts"));
+        }
+    }
+    let more = twice.len().saturating_sub(NAMED_MAX);
+    twice.truncate(NAMED_MAX);
+    if more > 0 {
+        twice.push(format!("and {more} more are in two places"));
+    }
+    twice.into_iter().map(|line| format!("instances: {line}")).collect()
 }
 
 /// Whether each scrape of a recording says that it succeeded.
@@ -710,6 +737,23 @@ mod tests {
             assert_eq!((figures.false_stops.of, figures.unjudged), (0, 1));
             assert!(figures.to_string().contains("nothing was judged"), "{figures}");
         }
+    }
+
+    #[test]
+    fn who_is_in_two_groups_or_batches_is_named_with_what_counts() {
+        let order: ReleaseOrder = serde_json::from_str(
+            r#"{"format": 1, "id": "r", "application": "shop", "started_at": "2026-03-01T00:10:00Z",
+            "batches": [{"started_at": "2026-03-01T00:10:00Z", "instances": ["a", "b"]},
+                {"started_at": "2026-03-01T00:11:00Z", "instances": ["b"]}], "reference": ["a", "c"]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            placed_twice(&order),
+            [
+                "instances: b is in batches[0] and batches[1]; the first counts",
+                "instances: a is in batches[0] and in `reference`; the batch counts",
+            ]
+        );
     }
 
     #[test]

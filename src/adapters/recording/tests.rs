@@ -115,6 +115,31 @@ fn a_missing_field_is_named_with_its_file() {
 }
 
 #[test]
+fn a_field_that_cannot_be_true_is_named_with_its_value() {
+    let (_base, folder) = written(&[]);
+    let path = folder.join(ORDER_FILE);
+    let whole: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for (pointer, value, named) in [
+        ("/batches/0/weight", serde_json::json!(-4), "`batches[0].weight` is -4.0;"),
+        ("/batches/0/weight", serde_json::json!(0), "`batches[0].weight` is 0.0;"),
+        ("/batches/0/weight", serde_json::json!(1e308), "`batches[0].weight` is 1e308;"),
+        ("/metrics/0/type", serde_json::json!("banana"), "`metrics[0].type` is \"banana\","),
+        (
+            "/finished_at",
+            serde_json::json!("1970-01-01T00:00:01Z"),
+            "`finished_at` is 1970-01-01T00:00:01.000Z,",
+        ),
+    ] {
+        let mut changed = whole.clone();
+        changed["finished_at"] = serde_json::json!("1970-01-01T00:00:05Z");
+        *changed.pointer_mut(pointer).unwrap() = value;
+        std::fs::write(&path, changed.to_string()).unwrap();
+        let error = Recording::read(&folder).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
 fn a_sample_that_is_nowhere_near_the_release_is_named_with_its_time() {
     const DAY: i64 = 86_400_000;
     for at in [i64::MIN, -(1 << 62), -29 * DAY, 30 * DAY, 1 << 62, i64::MAX] {
