@@ -175,6 +175,11 @@ fn an_application_has_the_defaults_unless_it_says_otherwise() {
 
 /// Serves one page to everybody, for ever.
 fn page_server(page: &'static str) -> std::net::SocketAddr {
+    server("200 OK", "Content-Type: text/plain; version=0.0.4", page)
+}
+
+/// Answers everything with this.
+fn server(status: &'static str, header: &'static str, page: &'static str) -> std::net::SocketAddr {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -183,7 +188,7 @@ fn page_server(page: &'static str) -> std::net::SocketAddr {
             let mut stream = stream.unwrap();
             let mut request = [0; 4096];
             let _ = stream.read(&mut request);
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
+            let head = format!("HTTP/1.1 {status}\r\n{header}\r\nConnection: close\r\n");
             let _ = write!(stream, "{head}Content-Length: {}\r\n\r\n{page}", page.len());
         }
     });
@@ -248,6 +253,34 @@ fn a_probe_shows_what_came_from_each_target() {
     assert!(said.contains("1 samples, 1 lines lost, the first:"), "{said}");
     assert!(said.contains("connection refused"), "{said}");
     assert!(errors.contains("2 of the sources and targets"), "{errors}");
+}
+
+#[test]
+fn a_probe_says_what_is_wrong_with_a_page_and_where_it_was_sent() {
+    let empty = page_server("# nothing yet\n");
+    let packed = server(
+        "200 OK",
+        "Content-Type: text/plain\r\nContent-Encoding: gzip",
+        "no gzip at all, but long enough",
+    );
+    let moved = server("302 Found", "Location: http://127.0.0.1:1/login", "");
+    let escaped = page_server("requests_total{path=\"/a\\\\b\"} 2\n");
+    let (code, said, errors) = check(
+        &["--probe"],
+        &format!(
+            "[[source]]\nname = \"nodes\"\nkind = \"scrape\"\nstatic = [{{ targets = [\"{empty}\", \"{packed}\", \"{moved}\", \"{escaped}\"] }}]\n"
+        ),
+    );
+    assert_eq!(code, Some(1), "{said}{errors}");
+    for told in [
+        "a page without samples; check the path",
+        "its body is not packed as its Content-Encoding says",
+        "redirected to http://127.0.0.1:1/login): connection refused",
+        "1 samples\n",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    assert!(!said.contains("prometheus-parse") && errors.contains("3 of the sources"), "{said}{errors}");
 }
 
 #[path = "settings/documentation.rs"]

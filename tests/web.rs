@@ -542,6 +542,27 @@ async fn a_bad_request_is_told_what_is_wrong_and_where() {
 }
 
 #[tokio::test]
+async fn an_unknown_word_in_a_query_is_refused_with_those_that_are_known() {
+    let site = site(None).await;
+    for (path, told) in [
+        ("/api/v1/releases?aplication=shop", "this call knows application, watched, before, limit"),
+        ("/api/v1/halt?foo=1", "this call takes none"),
+        ("/api/v1/releases?limit=many", "query: limit: "),
+    ] {
+        let answer = site.call(Method::GET, path, "viewer").send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{path}");
+        let problem: Value = answer.json().await.unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(told) && !detail.contains("deserialize"), "{detail}");
+    }
+    let (status, problem) = site.post("/api/v1/releases", "pipeline", json!([1])).await;
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(status == StatusCode::BAD_REQUEST && !detail.contains("struct"), "{detail}");
+    let known = site.call(Method::GET, "/api/v1/releases?application=shop&limit=2", "viewer").send().await;
+    assert_eq!(known.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn what_the_daemon_refuses_has_its_own_problem() {
     let site = site(None).await;
     let (status, problem) =

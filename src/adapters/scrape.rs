@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -40,10 +40,23 @@ impl Connection {
     /// # Errors
     /// If a certificate or secret of the settings cannot be had.
     pub fn new(settings: &HttpClient, surroundings: &dyn Surroundings) -> Result<Self, ClientError> {
-        let client = outgoing::builder(settings, surroundings)?
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::limited(3))
-            .build()?;
+        Self::following(3, settings, surroundings)
+    }
+
+    /// The same, with so many redirects.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn following(
+        redirects: usize,
+        settings: &HttpClient,
+        surroundings: &dyn Surroundings,
+    ) -> Result<Self, ClientError> {
+        let policy = match redirects {
+            0 => reqwest::redirect::Policy::none(),
+            _ => reqwest::redirect::Policy::limited(redirects),
+        };
+        let client = outgoing::builder(settings, surroundings)?.no_proxy().redirect(policy).build()?;
         Ok(Self { client, authorization: outgoing::authorization(&settings.auth, surroundings)? })
     }
 
@@ -99,10 +112,10 @@ impl Scraper {
         let instance = self.target.instance.clone();
         let read = match tokio::time::timeout(self.timeout, self.fetch()).await {
             Err(_) => Err(ScrapeFailure::Timeout),
-            Ok(Err(failure)) => Err(failure),
-            Ok(Ok((body, dialect))) => self
+            Ok(Err(no_page)) => Err(no_page.failure),
+            Ok(Ok(fetched)) => self
                 .reader
-                .read(&body, dialect)
+                .read(&fetched.body, fetched.dialect)
                 .map_err(|not_exposition| ScrapeFailure::NotExposition(not_exposition.to_string())),
         };
         match read {
@@ -122,27 +135,64 @@ impl Scraper {
         }
     }
 
-    /// The page of one scrape with its dialect, unread. The caller keeps the
-    /// deadline.
+    /// The page of one scrape, unread. The caller keeps the deadline.
     ///
     /// # Errors
     /// Why there is no page.
-    pub async fn fetch(&self) -> Result<(Vec<u8>, Dialect), ScrapeFailure> {
+    pub async fn fetch(&self) -> Result<Fetched, NoPage> {
         let request = self
             .connection
             .request(reqwest::Method::GET, self.target.url.clone())
             .header(ACCEPT, ACCEPTED)
             .header("X-Prometheus-Scrape-Timeout-Seconds", self.timeout.as_secs_f64().to_string());
-        let mut response = request.send().await.map_err(no_answer)?;
+        let unreached = |error| NoPage { failure: no_answer(error), redirected: None };
+        let mut response = request.send().await.map_err(unreached)?;
+        let redirected = Some(response.url()).filter(|url| **url != self.target.url).cloned();
+        match self.read(&mut response).await {
+            Ok((body, dialect)) => Ok(Fetched { body, dialect, redirected }),
+            Err(failure) => Err(NoPage { failure, redirected }),
+        }
+    }
+
+    /// Where the target sends us, of a connection that follows no redirect. The
+    /// caller keeps the deadline.
+    pub async fn sent_to(&self) -> Option<Url> {
+        let request = self.connection.request(reqwest::Method::GET, self.target.url.clone());
+        let response = request.send().await.ok()?;
+        let to = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
+        self.target.url.join(to.to_str().ok()?).ok()
+    }
+
+    async fn read(&self, response: &mut reqwest::Response) -> Result<(Vec<u8>, Dialect), ScrapeFailure> {
         if response.status() != reqwest::StatusCode::OK {
             return Err(ScrapeFailure::Status(response.status().as_u16()));
         }
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let dialect = Dialect::from_content_type(content_type)
             .map_err(|not_exposition| ScrapeFailure::NotExposition(not_exposition.to_string()))?;
-        let body = read_body(&mut response, self.body_limit_bytes).await?;
+        let body = read_body(response, self.body_limit_bytes).await?;
         Ok((body, dialect))
     }
+}
+
+/// A page as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its text.
+    pub body: Vec<u8>,
+    /// How it is to be read.
+    pub dialect: Dialect,
+    /// Who answered, where the target sent us elsewhere.
+    pub redirected: Option<Url>,
+}
+
+/// Why there is no page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoPage {
+    /// What went wrong.
+    pub failure: ScrapeFailure,
+    /// At whom, where the target sent us elsewhere and somebody answered there.
+    pub redirected: Option<Url>,
 }
 
 /// The unpacked body, up to the limit.
@@ -154,13 +204,31 @@ pub(super) async fn read_body(
     loop {
         let chunk = response.chunk().await.map_err(|error| match error.is_timeout() {
             true => ScrapeFailure::Timeout,
-            false => ScrapeFailure::NotExposition(format!("its body was cut: {}", innermost(&error))),
+            false => ScrapeFailure::NotExposition(broken_body(&error)),
         })?;
         let Some(chunk) = chunk else { return Ok(body) };
         if (body.len() + chunk.len()) as u64 > limit_bytes {
             return Err(ScrapeFailure::TooLarge { limit_bytes });
         }
         body.extend_from_slice(&chunk);
+    }
+}
+
+/// What is wrong with a body that does not come to its end: it was cut, or is
+/// not packed as its headers say.
+fn broken_body(error: &reqwest::Error) -> String {
+    let (mut is_of_transfer, mut is_of_unpacking) = (false, false);
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(inner) = cause {
+        is_of_transfer |= inner.is::<hyper::Error>();
+        is_of_unpacking |= inner
+            .downcast_ref::<io::Error>()
+            .is_some_and(|io| matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
+        cause = inner.source();
+    }
+    match is_of_unpacking && !is_of_transfer {
+        true => format!("its body is not packed as its Content-Encoding says: {}", innermost(error)),
+        false => format!("its body was cut: {}", innermost(error)),
     }
 }
 

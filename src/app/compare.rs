@@ -92,7 +92,8 @@ pub fn complete(earlier: &[Replayed], present: &[Replayed]) -> Vec<Replayed> {
         .collect()
 }
 
-/// Prints the releases that are decided differently, and both sets of figures.
+/// Prints the releases that are decided differently, how many the other has no
+/// word on, and both sets of figures.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -105,9 +106,10 @@ pub fn write(
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(["release", "label", names[0], names[1], "because"]);
-    let mut differing = 0;
+    let (mut differing, mut compared) = (0, 0);
     for release in this {
         let Some(twin) = other.iter().find(|o| o.folder == release.folder) else { continue };
+        compared += 1;
         if twin.decision == release.decision && twin.stopped_after_s == release.stopped_after_s {
             continue;
         }
@@ -120,7 +122,10 @@ pub fn write(
         let because = graver.reasons.first().map_or(String::new(), |r| r.because.chars().take(90).collect());
         table.add_row([release.id.clone(), label.to_owned(), decided(release), decided(twin), because]);
     }
-    writeln!(out, "\ndecided differently: {differing} of {}", this.len())?;
+    writeln!(out, "\ndecided differently: {differing} of {compared}")?;
+    if compared < this.len() {
+        writeln!(out, "not in {}: {}, which are compared with nothing", names[1], this.len() - compared)?;
+    }
     if differing > 0 {
         writeln!(out, "{table}")?;
     }
@@ -134,5 +139,26 @@ fn decided(release: &Replayed) -> String {
     match release.stopped_after_s {
         Some(after) => format!("{} after {after:.0} s", release.decision.word()),
         None => release.decision.word().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_that_the_earlier_results_do_not_have_are_counted_apart() {
+        let release = |id: &str| -> Replayed {
+            let text = format!(
+                r#"{{"id": "{id}", "decision": "proceed", "stopped_after_s": null, "probability": 0.0, "reasons": [], "blind": []}}"#
+            );
+            Replayed { folder: id.into(), ..serde_json::from_str(&text).unwrap() }
+        };
+        let (this, earlier) = ([release("a"), release("b")], [release("b"), release("c")]);
+        let those = complete(&earlier, &this);
+        let mut out = Vec::new();
+        write(&mut out, ["now", "old.jsonl"], &this.each_ref(), &those.iter().collect::<Vec<_>>()).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("decided differently: 0 of 1\nnot in old.jsonl: 1,"), "{text}");
     }
 }

@@ -56,13 +56,18 @@ pub struct Figures {
     pub delays_seconds: Vec<f64>,
     /// Releases without a label.
     pub unlabelled: usize,
+    /// Releases of which nothing was judged: a good one did not pass then, a
+    /// faulty one was missed.
+    pub unjudged: usize,
 }
 
 impl Figures {
     /// Over replayed releases.
     pub fn of(releases: &[&Replayed]) -> Self {
         let of = |outcome: LabelOutcome| {
+            let counts = |r: &&&Replayed| r.judged || outcome == LabelOutcome::Faulty;
             let those = releases.iter().filter(|r| r.label.as_ref().is_some_and(|l| l.outcome == outcome));
+            let those = those.filter(counts);
             let stopped = those.clone().filter(|r| r.is_stopped()).count();
             Share { count: stopped, of: those.count() }
         };
@@ -77,6 +82,7 @@ impl Figures {
             false_stops: of(LabelOutcome::Healthy),
             delays_seconds: delays,
             unlabelled: releases.iter().filter(|r| r.label.is_none()).count(),
+            unjudged: releases.iter().filter(|r| !r.judged).count(),
         }
     }
 
@@ -112,6 +118,9 @@ impl fmt::Display for Figures {
         if self.unlabelled > 0 {
             writeln!(f, "without a label              {}", self.unlabelled)?;
         }
+        if self.unjudged > 0 {
+            writeln!(f, "nothing was judged of        {}", self.unjudged)?;
+        }
         Ok(())
     }
 }
@@ -136,6 +145,7 @@ mod tests {
             false_stops: Share { count: 1, of: 100 },
             delays_seconds: vec![10.0, 20.0, 90.0],
             unlabelled: 0,
+            unjudged: 0,
         };
         assert!((figures.precision_at(0.01) - 0.009 / (0.009 + 0.0099)).abs() < 1e-12);
         assert_eq!(figures.median_delay_seconds(), Some(20.0));
@@ -144,7 +154,13 @@ mod tests {
     #[test]
     fn a_precision_of_nothing_is_unknown_and_no_number() {
         let none = Share { count: 0, of: 0 };
-        let figures = Figures { recall: none, false_stops: none, delays_seconds: Vec::new(), unlabelled: 0 };
+        let figures = Figures {
+            recall: none,
+            false_stops: none,
+            delays_seconds: Vec::new(),
+            unlabelled: 0,
+            unjudged: 0,
+        };
         let text = figures.to_string();
         assert!(text.contains("precision at 1 % faulty     unknown") && !text.contains("NaN"), "{text}");
     }

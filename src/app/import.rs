@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::adapters::recording::{self, ROWS_MAX, RecordingError};
+use crate::adapters::recording::{self, DAYS_MAX, ROWS_MAX, RecordingError};
 use crate::domain::{InstanceId, Sample, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, Timestamp};
 
 use super::record::report;
@@ -73,6 +73,12 @@ pub enum ImportError {
         /// How many.
         count: usize,
     },
+    /// There is nothing to record.
+    #[error("{}: not one line has a sample that can be read; nothing is written", path.display())]
+    NoSamples {
+        /// Which file.
+        path: PathBuf,
+    },
     /// More samples than a recording takes.
     #[error("{}: more than {ROWS_MAX} samples; import fewer hours or fewer series", path.display())]
     TooMany {
@@ -91,7 +97,7 @@ fn import(args: &Args) -> Result<String, ImportError> {
     let label = args.label.as_deref().map(recording::read_label_file).transpose()?;
     let source = |source| ImportError::Read { path: args.samples.clone(), source };
     let file = File::open(&args.samples).map_err(source)?;
-    let read = read(&mut BufReader::new(file), args)?;
+    let read = read(&mut BufReader::new(file), args, order.started_at)?;
     for (line, problem) in read.bad.iter().take(TOLD_MAX) {
         eprintln!("{}: line {line}: {problem}", args.samples.display());
     }
@@ -100,6 +106,9 @@ fn import(args: &Args) -> Result<String, ImportError> {
     }
     if !read.bad.is_empty() && !args.skip_bad_lines {
         return Err(ImportError::BadLines { path: args.samples.clone(), count: read.bad.len() });
+    }
+    if read.samples == 0 {
+        return Err(ImportError::NoSamples { path: args.samples.clone() });
     }
     let families = order.metrics.clone().into();
     let scrapes: Vec<Scrape> = read
@@ -159,7 +168,7 @@ enum Form {
     Wide(Vec<Arc<SeriesKey>>),
 }
 
-fn read(input: &mut impl BufRead, args: &Args) -> Result<Read, ImportError> {
+fn read(input: &mut impl BufRead, args: &Args, started_at: Timestamp) -> Result<Read, ImportError> {
     let mut read = Read::default();
     let mut keys: HashMap<String, Arc<SeriesKey>> = HashMap::new();
     let mut form = None;
@@ -185,7 +194,7 @@ fn read(input: &mut impl BufRead, args: &Args) -> Result<Read, ImportError> {
             form = Some(header.map_err(|problem| ImportError::Header { path, problem })?);
             continue;
         };
-        let taken = fields.and_then(|fields| take_line(form, &fields, &mut keys, &mut read));
+        let taken = fields.and_then(|fields| take_line(form, &fields, started_at, &mut keys, &mut read));
         if let Err(problem) = taken {
             read.bad.push((number, problem));
         }
@@ -216,6 +225,7 @@ fn header(fields: &[String]) -> Result<Form, String> {
 fn take_line(
     form: &Form,
     fields: &[String],
+    started_at: Timestamp,
     keys: &mut HashMap<String, Arc<SeriesKey>>,
     read: &mut Read,
 ) -> Result<(), String> {
@@ -223,6 +233,11 @@ fn take_line(
         return Err("it has no timestamp and instance".to_owned());
     };
     let at = timestamp(at).ok_or_else(|| format!("{at:?} is no timestamp"))?;
+    if let Some(days) = recording::days_too_far(at, started_at) {
+        return Err(format!(
+            "{at} is {days} days from the release's start at {started_at}, and at most {DAYS_MAX} are taken"
+        ));
+    }
     let instance = InstanceId::new(instance).map_err(|error| error.to_string())?;
     let mut samples: Vec<(Arc<SeriesKey>, f64)> = Vec::with_capacity(rest.len());
     match (form, rest) {
@@ -257,8 +272,13 @@ fn take_line(
     Ok(())
 }
 
+/// Only who writes infinity means it.
 fn number(text: &str) -> Result<f64, String> {
-    text.trim().parse().map_err(|_| format!("value {text:?} is no number"))
+    let value: f64 = text.trim().parse().map_err(|_| format!("value {text:?} is no number"))?;
+    if value.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) {
+        return Err(format!("value {text:?} is beyond what a double holds, 1.8e308"));
+    }
+    Ok(value)
 }
 
 /// RFC 3339, or a number since 1970: milliseconds from twelve digits on, which
@@ -350,10 +370,21 @@ mod tests {
 
     #[test]
     fn bad_lines_are_counted_and_nothing_is_written_unless_it_is_asked_for() {
-        let csv = "timestamp,instance,metric,value\n1,a,x,1\nyesterday,a,x,1\n2,a,x\n3,a,\"x,1\n4,,x,1\n5,a,x{,1\n6,a,x,one\n";
+        let csv = "timestamp,instance,metric,value\n1772353800,a,x,1\nyesterday,a,x,1\n1772353801,a,x\n1772353802,a,\"x,1\n1772353803,,x,1\n1772353804,a,x{,1\n1772353805,a,x,one\n";
         let error = imported(csv, false).unwrap_err();
         assert!(matches!(error, ImportError::BadLines { count: 6, .. }), "{error}");
-        assert_eq!(told(&imported(csv, true).unwrap()), ["1000 a x=1"]);
+        assert_eq!(told(&imported(csv, true).unwrap()), ["1772353800000 a x=1"]);
+    }
+
+    #[test]
+    fn what_is_too_large_or_too_far_away_is_a_bad_line_and_nothing_left_is_an_error() {
+        let csv = "timestamp,instance,metric,value\n1772353800,a,x,1e400\n1772353800,a,x,-1e999\n1,a,x,1\n";
+        let error = imported(csv, false).unwrap_err();
+        assert!(matches!(error, ImportError::BadLines { count: 3, .. }), "{error}");
+        let error = imported(csv, true).unwrap_err();
+        assert!(matches!(error, ImportError::NoSamples { .. }), "{error}");
+        let meant = format!("{csv}1772353800,a,x,+Inf\n");
+        assert_eq!(told(&imported(&meant, true).unwrap()), ["1772353800000 a x=inf"]);
     }
 
     #[test]

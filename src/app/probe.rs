@@ -1,18 +1,18 @@
 //! `check --probe`: each source is asked once, and what came is shown for each
-//! target, with the opinion of a second reader where it differs.
+//! target.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use url::Url;
 
 use crate::adapters::chain::chain;
 use crate::adapters::prometheus::Client;
-use crate::adapters::scrape::{Connection, Scraper};
+use crate::adapters::scrape::{Connection, NoPage, Scraper};
 use crate::adapters::targets::{Discovery, Target};
 use crate::config::{PrometheusSource, ScrapeSource, Settings, SourceKind, Surroundings};
-use crate::domain::{ScrapeOutcome, SeriesKey};
-use crate::signal::exposition::{Limits, Page, Reader};
+use crate::domain::ScrapeOutcome;
+use crate::signal::exposition::{Limits, Reader};
 
 /// Targets asked at the same time.
 const AT_ONCE: usize = 16;
@@ -63,9 +63,11 @@ async fn probe_server(source: &PrometheusSource, surroundings: &dyn Surroundings
 
 async fn probe_targets(source: &ScrapeSource, surroundings: &dyn Surroundings, probed: &mut Probed) {
     let discovery = Discovery::new(source, surroundings);
-    let connection = Connection::new(&source.client, surroundings);
-    let (mut discovery, connection) = match (discovery, connection) {
-        (Ok(discovery), Ok(connection)) => (discovery, connection),
+    let connections = Connection::new(&source.client, surroundings).and_then(|following| {
+        Ok(Connections { following, direct: Connection::following(0, &source.client, surroundings)? })
+    });
+    let (mut discovery, connections) = match (discovery, connections) {
+        (Ok(discovery), Ok(connections)) => (discovery, connections),
         (Err(error), _) | (_, Err(error)) => return probed.trouble(format!("  {}", chain(&error))),
     };
     let found = discovery.refresh_due().await;
@@ -80,7 +82,7 @@ async fn probe_targets(source: &ScrapeSource, surroundings: &dyn Surroundings, p
         while running.len() < AT_ONCE
             && let Some(target) = waiting.next()
         {
-            running.spawn(probe_target(target, connection.clone(), source.clone()));
+            running.spawn(probe_target(target, connections.clone(), source.clone()));
         }
         match running.join_next().await {
             None => break,
@@ -94,69 +96,53 @@ async fn probe_targets(source: &ScrapeSource, surroundings: &dyn Surroundings, p
     }
 }
 
-async fn probe_target(target: Arc<Target>, connection: Connection, source: ScrapeSource) -> (String, bool) {
-    let scraper = Scraper::new(target.clone(), connection, &source);
-    let shown = |what: String| format!("  {} ({}): {what}", target.instance, target.url);
+/// How targets are asked.
+#[derive(Clone)]
+struct Connections {
+    following: Connection,
+    /// Follows no redirect: who is behind one and does not answer is named.
+    direct: Connection,
+}
+
+async fn probe_target(target: Arc<Target>, connections: Connections, source: ScrapeSource) -> (String, bool) {
+    let scraper = Scraper::new(target.clone(), connections.following, &source);
+    let sent_to = async {
+        let direct = Scraper::new(target.clone(), connections.direct, &source);
+        tokio::time::timeout(source.timeout, direct.sent_to()).await.ok().flatten()
+    };
+    let shown = |redirected: Option<&Url>, what: String| match redirected {
+        None => format!("  {} ({}): {what}", target.instance, target.url),
+        Some(to) => format!("  {} ({}, redirected to {to}): {what}", target.instance, target.url),
+    };
     let fetched = match tokio::time::timeout(source.timeout, scraper.fetch()).await {
         Ok(Ok(fetched)) => fetched,
-        Ok(Err(failure)) => return (shown(failure.to_string()), false),
-        Err(_) => return (shown("no answer within the timeout".to_owned()), false),
+        Ok(Err(NoPage { failure, redirected })) => {
+            let redirected = match redirected {
+                Some(to) => Some(to),
+                None => sent_to.await,
+            };
+            return (shown(redirected.as_ref(), failure.to_string()), false);
+        }
+        Err(_) => {
+            let seconds = source.timeout.as_secs_f64();
+            let what = format!("no answer within the timeout of {seconds} s");
+            return (shown(sent_to.await.as_ref(), what), false);
+        }
     };
+    let shown = |what: String| shown(fetched.redirected.as_ref(), what);
     let limits = Limits { samples: source.series_limit as usize, ..Limits::default() };
-    let page = match Reader::new(limits).read(&fetched.0, fetched.1) {
+    let page = match Reader::new(limits).read(&fetched.body, fetched.dialect) {
         Ok(page) => page,
         Err(error) => return (shown(error.to_string()), false),
     };
-    let mut what = format!("{} samples", page.samples.len());
-    let is_good = match page.outcome() {
+    let what = format!("{} samples", page.samples.len());
+    match page.outcome() {
         ScrapeOutcome::Incomplete { lost, first } => {
-            what.push_str(&format!(", {lost} lines lost, the first: {first}"));
-            false
+            (shown(format!("{what}, {lost} lines lost, the first: {first}")), false)
         }
-        ScrapeOutcome::Complete | ScrapeOutcome::Failed(_) => true,
-    };
-    if let Some(difference) = second_opinion(&page, &fetched.0) {
-        what.push_str(&format!("; prometheus-parse {difference}"));
-    }
-    (shown(what), is_good)
-}
-
-/// What another reader makes of the page, where it differs: it loses lines
-/// without a word, so its word is shown and counts for nothing.
-fn second_opinion(page: &Page, body: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(body);
-    let scrape = match prometheus_parse::Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))) {
-        Ok(scrape) => scrape,
-        Err(error) => return Some(format!("cannot read the page: {error}")),
-    };
-    let mut theirs = BTreeSet::new();
-    let mut families = BTreeSet::new();
-    for sample in &scrape.samples {
-        match &sample.value {
-            prometheus_parse::Value::Counter(_)
-            | prometheus_parse::Value::Gauge(_)
-            | prometheus_parse::Value::Untyped(_) => {
-                let labels = sample.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                theirs.insert(SeriesKey::new(&sample.metric, labels).to_string());
-            }
-            // It folds the series of these into one value.
-            prometheus_parse::Value::Histogram(_) | prometheus_parse::Value::Summary(_) => {
-                families.insert(sample.metric.clone());
-            }
+        ScrapeOutcome::Complete | ScrapeOutcome::Failed(_) if page.samples.is_empty() => {
+            (shown("it answers with a page without samples; check the path of its metrics".to_owned()), false)
         }
+        ScrapeOutcome::Complete | ScrapeOutcome::Failed(_) => (shown(what), true),
     }
-    let ours: BTreeSet<String> = page
-        .samples
-        .iter()
-        .filter(|sample| !families.iter().any(|family| sample.series.name().starts_with(family.as_str())))
-        .map(|sample| sample.series.to_string())
-        .collect();
-    let theirs: BTreeSet<String> = theirs
-        .into_iter()
-        .filter(|key| !families.iter().any(|family| key.starts_with(family.as_str())))
-        .collect();
-    let (missing, other) = (ours.difference(&theirs), theirs.difference(&ours));
-    let (missing, other): (Vec<_>, Vec<_>) = (missing.collect(), other.collect());
-    let first = missing.first().or(other.first())?;
-    Some(format!("reads {} series less and {} otherwise, as {first}", missing.len(), other.len()))
 }

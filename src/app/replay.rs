@@ -15,11 +15,17 @@ use crate::adapters::recording::{self, Recording, RecordingError};
 use crate::domain::{Label, LabelOutcome, ReleaseOrder, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
 use crate::guard::engine::{Effect, Input};
 use crate::guard::{Action, Decision, Engine, EngineSettings, Mode, Settlement};
-use crate::judge::{Finding, WarmUp, WarmUpSeen};
+use crate::judge::{Finding, Outcome, WarmUp, WarmUpSeen};
 
 use super::compare::{self, ModelArgument, Other};
 use super::figures::Figures;
 use super::replay_order;
+
+/// How the reason begins why nothing can be said of a release.
+const NOTHING_JUDGED: &str = "nothing was judged: ";
+
+/// The exit status of arguments that do not go together, as clap has it.
+const USAGE: u8 = 2;
 
 /// Characters of a sentence in the table.
 const BECAUSE_MAX: usize = 110;
@@ -51,6 +57,18 @@ pub struct Args {
     pub compare: Option<Other>,
 }
 
+impl Args {
+    /// An option that was given and that one JSON object a line has no place for.
+    fn of_the_table_only(&self) -> Option<&'static str> {
+        match self.format {
+            Format::Table => None,
+            Format::Jsonl if self.compare.is_some() => Some("--compare"),
+            Format::Jsonl if self.looks => Some("--looks"),
+            Format::Jsonl => None,
+        }
+    }
+}
+
 /// How the results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -75,6 +93,10 @@ pub struct Replayed {
     pub reasons: Vec<Finding>,
     /// What could not be judged, and why.
     pub blind: Vec<String>,
+    /// Whether anything of the release could be judged; else `decision` says
+    /// nothing of it, and `blind` why.
+    #[serde(default = "yes")]
+    pub judged: bool,
     /// What became of the release; read after the verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
@@ -94,6 +116,11 @@ pub struct Replayed {
     /// Where the recording is.
     #[serde(skip)]
     pub folder: PathBuf,
+}
+
+/// What earlier versions printed does not say it.
+fn yes() -> bool {
+    true
 }
 
 #[derive(Serialize)]
@@ -117,6 +144,10 @@ impl Replayed {
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> ExitCode {
+    if let Some(option) = args.of_the_table_only() {
+        eprintln!("{option} is told in the table only: leave it out, or --format jsonl");
+        return ExitCode::from(USAGE);
+    }
     let mut settings = settings();
     if let Some(ModelArgument(model)) = &args.model {
         settings.judge.model = model.clone();
@@ -139,7 +170,7 @@ pub fn run(args: &Args) -> ExitCode {
         Format::Table => write_table(&mut out, &results),
     };
     let written = written.and_then(|()| match &args.compare {
-        Some(other) if args.format == Format::Table => {
+        Some(other) => {
             let good = |all: &[Result<Replayed, _>]| -> Vec<Replayed> {
                 all.iter().filter_map(|r| r.as_ref().ok().cloned()).collect()
             };
@@ -159,13 +190,11 @@ pub fn run(args: &Args) -> ExitCode {
                 &those.iter().collect::<Vec<_>>(),
             )
         }
-        Some(_) | None => Ok(()),
+        None => Ok(()),
     });
-    let written = written.and_then(|()| match args.format {
-        Format::Table if args.looks => {
-            super::replay_looks::write(&mut out, results.iter().flatten(), &settings)
-        }
-        Format::Table | Format::Jsonl => Ok(()),
+    let written = written.and_then(|()| match args.looks {
+        true => super::replay_looks::write(&mut out, results.iter().flatten(), &settings),
+        false => Ok(()),
     });
     if let Err(error) = written {
         // A reader that went away, as `head` does, is no failure of ours.
@@ -261,7 +290,46 @@ pub fn replay(
         interval: scrape_interval(recording),
         has_up: has_up(recording),
     };
-    course.play(recording.scrapes(), settings, observe)
+    let mut replayed = course.play(recording.scrapes(), settings, observe);
+    replayed.blind.extend(placed_twice(&recording.order));
+    let (too_large, usable) = recording.samples.by_size();
+    if too_large > 0 {
+        let of = recording.samples.len();
+        replayed.blind.push(format!("values: {too_large} of {of} are beyond ±3.4e38 and were left out"));
+    }
+    // Zeros alone look the same before and after any release.
+    if too_large > 0 && usable == 0 && replayed.decision == Action::Proceed {
+        replayed.blind.retain(|line| !line.starts_with(NOTHING_JUDGED));
+        replayed.blind.insert(0, format!("{NOTHING_JUDGED}every value other than 0 is beyond ±3.4e38"));
+        replayed.judged = false;
+    }
+    replayed
+}
+
+/// Who is in two groups or batches of an order, and which of them counts.
+fn placed_twice(order: &ReleaseOrder) -> Vec<String> {
+    const NAMED_MAX: usize = 3;
+    let mut batch_of = std::collections::BTreeMap::new();
+    let mut twice = Vec::new();
+    for (at, batch) in order.batches.iter().enumerate() {
+        for instance in &batch.instances {
+            let first = *batch_of.entry(instance).or_insert(at);
+            if first != at {
+                twice.push(format!("{instance} is in batches[{first}] and batches[{at}]; the first counts"));
+            }
+        }
+    }
+    for instance in &order.reference {
+        if let Some(at) = batch_of.get(instance) {
+            twice.push(format!("{instance} is in batches[{at}] and in `reference`; the batch counts"));
+        }
+    }
+    let more = twice.len().saturating_sub(NAMED_MAX);
+    twice.truncate(NAMED_MAX);
+    if more > 0 {
+        twice.push(format!("and {more} more are in two places"));
+    }
+    twice.into_iter().map(|line| format!("instances: {line}")).collect()
 }
 
 /// Whether each scrape of a recording says that it succeeded.
@@ -317,7 +385,32 @@ impl Course<'_> {
         run.begin(pending_order.take(), &mut observe);
         run.input(last + run.engine.window().step(), Input::Tick, &mut observe);
         let warm_up_seen = run.engine.warm_up_seen(last);
+        if !run.tally.judged {
+            let why = self.why_unjudged(&run.engine);
+            run.tally.blind.insert(0, format!("{NOTHING_JUDGED}{why}"));
+        }
         Replayed { warm_up, warm_up_seen, ended_at: last, ..run.tally.finish(order) }
+    }
+
+    /// Why no look could say anything of the release.
+    fn why_unjudged(&self, engine: &Engine) -> String {
+        let order = self.order;
+        let (_, last) = self.span;
+        let window = engine.window();
+        let released = || order.batches.iter().flat_map(|batch| &batch.instances);
+        let begins = order.batches.iter().map(|batch| batch.started_at).min().unwrap_or(order.started_at);
+        if window.newest().is_none() {
+            "there are no samples".to_owned()
+        } else if order.groups.is_none() && released().next().is_none() {
+            "`batches` names no instances, so none was released".to_owned()
+        } else if begins.max(order.started_at) >= last {
+            let begins = begins.max(order.started_at);
+            format!("the release began at {begins}, and the last sample is of {last}")
+        } else if released().next().is_some() && !released().any(|i| window.instances().contains_key(i)) {
+            "no released instance has samples; they must go by the same names in `batches`".to_owned()
+        } else {
+            "no released instance has samples that could be compared with those before the release".to_owned()
+        }
     }
 }
 
@@ -374,6 +467,7 @@ struct Tally {
     probability: f64,
     highest: Option<(f64, Vec<Finding>)>,
     blind: Vec<String>,
+    judged: bool,
 }
 
 impl Tally {
@@ -389,6 +483,7 @@ impl Tally {
             }
             Effect::Judged(verdict) => {
                 self.probability = self.probability.max(verdict.probability);
+                self.judged |= verdict.outcome != Outcome::Unknown;
                 self.blind = verdict.blind.iter().map(ToString::to_string).collect();
                 if self.highest.as_ref().is_none_or(|(p, _)| verdict.probability > *p) {
                     self.highest = Some((verdict.probability, verdict.findings.clone()));
@@ -412,6 +507,7 @@ impl Tally {
             probability,
             reasons,
             blind: self.blind,
+            judged: self.judged,
             label: None,
             warm_up: WarmUp::default(),
             warm_up_seen: None,
@@ -522,7 +618,10 @@ fn write_table(
                     LabelOutcome::Healthy => "healthy",
                 });
                 let after = replayed.stopped_after_s.map_or(String::new(), |s| format!("{s:.0} s"));
-                let because = replayed.reasons.first().map_or(String::new(), |r| shortened(&r.because));
+                let because = replayed.reasons.first().map(|r| &r.because);
+                // Nothing is said of a release of which nothing was judged.
+                let because = because.or_else(|| replayed.blind.first().filter(|_| !replayed.judged));
+                let because = because.map_or(String::new(), |because| shortened(because));
                 table.add_row([
                     replayed.id.clone(),
                     label.to_owned(),
@@ -588,6 +687,90 @@ mod tests {
             let alone = replay_folder(&folder, &alone).unwrap();
             assert!(alone.is_stopped() && alone.reasons[0].detector == Detector::Funnel, "{alone:?}");
         }
+    }
+
+    #[test]
+    fn a_release_of_which_nothing_was_judged_says_so_and_is_no_good_one_that_passed() {
+        let simulated = simulate(&Request { seed: 90_125, index: 160, ..Request::default() }).unwrap();
+        let of = |change: &dyn Fn(&mut ReleaseOrder, &mut Vec<Scrape>)| {
+            let (mut order, mut scrapes) = (simulated.order.clone(), simulated.scrapes.clone());
+            change(&mut order, &mut scrapes);
+            let folder = tempfile::tempdir().unwrap();
+            let folder = folder.path().join("recording");
+            recording::write(&folder, &order, &scrapes, Some(&simulated.label)).unwrap();
+            replay_folder(&folder, &settings()).unwrap()
+        };
+        let whole = of(&|_, _| ());
+        assert!(whole.judged && Figures::of(&[&whole]).false_stops.of == 1, "{whole:?}");
+        let cases: [(&dyn Fn(&mut ReleaseOrder, &mut Vec<Scrape>), &str); 5] = [
+            (&|_, scrapes| scrapes.clear(), "no samples"),
+            (&|order, _| order.batches.clear(), "`batches`"),
+            (
+                &|order, _| {
+                    order.started_at = order.started_at + Duration::from_secs(86_400);
+                    order.finished_at = None;
+                    order.batches.iter_mut().for_each(|b| b.started_at = order.started_at);
+                },
+                "the last sample is of",
+            ),
+            (
+                &|order, _| {
+                    let other = crate::domain::InstanceId::new("elsewhere:1").unwrap();
+                    order.batches.iter_mut().for_each(|b| b.instances = vec![other.clone()]);
+                },
+                "same names",
+            ),
+            (
+                &|_, scrapes| {
+                    let samples = scrapes.iter_mut().flat_map(|scrape| &mut scrape.samples);
+                    samples.for_each(|sample| sample.value *= 1e50);
+                },
+                "every value other than 0",
+            ),
+        ];
+        for (change, why) in cases {
+            let replayed = of(change);
+            let told = &replayed.blind[0];
+            assert!(!replayed.judged && told.starts_with("nothing was judged: "), "{why}: {replayed:?}");
+            assert!(told.contains(why), "{why}: {told}");
+            let figures = Figures::of(&[&replayed]);
+            assert_eq!((figures.false_stops.of, figures.unjudged), (0, 1));
+            assert!(figures.to_string().contains("nothing was judged"), "{figures}");
+        }
+    }
+
+    #[test]
+    fn who_is_in_two_groups_or_batches_is_named_with_what_counts() {
+        let order: ReleaseOrder = serde_json::from_str(
+            r#"{"format": 1, "id": "r", "application": "shop", "started_at": "2026-03-01T00:10:00Z",
+            "batches": [{"started_at": "2026-03-01T00:10:00Z", "instances": ["a", "b"]},
+                {"started_at": "2026-03-01T00:11:00Z", "instances": ["b"]}], "reference": ["a", "c"]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            placed_twice(&order),
+            [
+                "instances: b is in batches[0] and batches[1]; the first counts",
+                "instances: a is in batches[0] and in `reference`; the batch counts",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_only_the_table_tells_is_refused_with_json() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let refused = |line: &str| {
+            let line: Line = clap::Parser::try_parse_from(line.split(' ')).unwrap();
+            line.args.of_the_table_only()
+        };
+        assert_eq!(refused("replay x --format jsonl --compare none"), Some("--compare"));
+        assert_eq!(refused("replay x --looks --format jsonl"), Some("--looks"));
+        assert_eq!(refused("replay x --looks --compare none"), None);
+        assert_eq!(refused("replay x --format jsonl"), None);
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn release_report(release: &Replayed, settings: &EngineSettings) -> ReleaseRepor
         probability: release.probability,
         reasons: release.reasons.clone(),
         blind: release.blind.clone(),
+        judged: release.judged,
         charts,
     }
 }

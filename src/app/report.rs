@@ -57,6 +57,8 @@ pub struct ReleaseReport {
     pub reasons: Vec<Finding>,
     /// What could not be judged, and why.
     pub blind: Vec<String>,
+    /// Whether anything could be.
+    pub judged: bool,
     /// The deciding signals, in the order of the reasons.
     pub charts: Vec<TimeChart>,
 }
@@ -71,6 +73,7 @@ impl ReleaseReport {
         match (self.label, self.is_stopped()) {
             (Some(LabelOutcome::Faulty), true) => ("caught", "good"),
             (Some(LabelOutcome::Faulty), false) => ("missed", "bad"),
+            (Some(LabelOutcome::Healthy) | None, false) if !self.judged => ("not judged", "bad"),
             (Some(LabelOutcome::Healthy), true) => ("false stop", "bad"),
             (Some(LabelOutcome::Healthy), false) => ("passed", "good"),
             (None, true) => ("stopped", "plain"),
@@ -78,9 +81,9 @@ impl ReleaseReport {
         }
     }
 
-    /// Whether its reasons and charts are shown: it was stopped or missed.
+    /// Whether its reasons and charts are shown: it was stopped, missed or not judged.
     fn is_told(&self) -> bool {
-        self.is_stopped() || self.label == Some(LabelOutcome::Faulty)
+        self.is_stopped() || !self.judged || self.label == Some(LabelOutcome::Faulty)
     }
 }
 
@@ -146,8 +149,17 @@ impl ReplayReport {
                 &delay.map_or("–".to_owned(), |d| format_value(Unit::Seconds, d)),
                 &format!("{} stops with a known onset", self.figures.delays_seconds.len()),
             ))
-            (tile("releases", &self.releases.len().to_string(), &format!("{} without a label", self.figures.unlabelled)))
+            (tile("releases", &self.releases.len().to_string(), &self.without()))
         } }
+    }
+
+    /// Which releases the other tiles leave out.
+    fn without(&self) -> String {
+        let Figures { unlabelled, unjudged, .. } = self.figures;
+        match unjudged {
+            0 => format!("{unlabelled} without a label"),
+            _ => format!("{unlabelled} without a label, nothing judged of {unjudged}"),
+        }
     }
 
     fn delays(&self) -> Markup {
@@ -208,7 +220,10 @@ fn row(index: usize, release: &ReleaseReport) -> Markup {
         td.n data-name="stopped after" { (seconds(release.stopped_after_s)) }
         td.n data-name="delay" { (seconds(release.delay_s)) }
         td.n data-name="probability" { (format_value(Unit::Ratio, release.probability)) }
-        td.why { @if let Some(first) = release.reasons.first() { (first.because) } }
+        td.why {
+            @if let Some(first) = release.reasons.first() { (first.because) }
+            @else if let Some(why) = release.blind.first().filter(|_| !release.judged) { (why) }
+        }
     } }
 }
 
@@ -291,6 +306,7 @@ mod tests {
             probability: 0.97,
             reasons: Vec::new(),
             blind: vec!["reference group: one instance only".to_owned()],
+            judged: true,
             charts: Vec::new(),
         }
     }
@@ -301,6 +317,7 @@ mod tests {
             false_stops: Share { count: 0, of: 1 },
             delays_seconds: vec![30.0],
             unlabelled: 0,
+            unjudged: 0,
         };
         ReplayReport { about: "3 recordings".to_owned(), figures, releases, unreadable: Vec::new() }
     }

@@ -118,6 +118,7 @@ impl Column {
         if self.is_empty() {
             return;
         }
+        // The gap after what is kept is packed too: it ends here at the latest.
         let end = self.first + self.kept() as Step;
         if end <= oldest {
             *self = Self { stamp: self.stamp, ..Self::default() };

@@ -162,17 +162,18 @@ impl Window {
 
     /// The grid's step at a moment.
     pub fn step_at(&self, at: Timestamp) -> Step {
-        (at.as_millis() - self.origin.as_millis()).div_euclid(self.step.as_millis() as i64)
+        at.as_millis().saturating_sub(self.origin.as_millis()).div_euclid(self.step.as_millis() as i64)
     }
 
     /// When a step begins.
     pub fn time_of(&self, step: Step) -> Timestamp {
-        Timestamp::from_millis(self.origin.as_millis() + step * self.step.as_millis() as i64)
+        let since_origin = step.saturating_mul(self.step.as_millis() as i64);
+        Timestamp::from_millis(self.origin.as_millis().saturating_add(since_origin))
     }
 
     /// The first step that is still kept.
     pub fn oldest_step(&self) -> Step {
-        self.newest.map_or(0, |at| self.step_at(at) - self.kept_steps)
+        self.newest.map_or(0, |at| self.step_at(at).saturating_sub(self.kept_steps))
     }
 
     /// Takes one scrape, successful or not.
@@ -193,14 +194,16 @@ impl Window {
             self.instances.insert(scrape.instance.clone(), InstanceWindow::default());
         }
         let at_step = self.step_at(scrape.at);
-        let oldest = self.oldest_step();
+        // As this scrape makes it: a gap takes no more room than what is kept.
+        let newest = self.newest.map_or(scrape.at, |newest| newest.max(scrape.at));
+        let oldest = self.step_at(newest).saturating_sub(self.kept_steps);
         let oldest_time = self.time_of(oldest);
         let Some(instance) = self.instances.get_mut(&scrape.instance) else { return };
         if instance.contacts.last().is_some_and(|(at, _)| *at >= scrape.at) {
             return;
         }
         instance.contacts.push((scrape.at, contact(&scrape.outcome)));
-        self.newest = Some(self.newest.map_or(scrape.at, |newest| newest.max(scrape.at)));
+        self.newest = Some(newest);
         // A failed scrape tells at most the target's labels, and so does an empty page.
         if matches!(scrape.outcome, ScrapeOutcome::Failed(_))
             || scrape.samples.iter().all(|sample| sample.series.name() == TARGET_INFO)
@@ -288,7 +291,7 @@ fn take_samples(
                 restarted |= process_start.advance(value);
             }
             Role::Level | Role::LevelMean => {
-                if !sample.value.is_finite() {
+                if !is_kept(sample.value) {
                     continue;
                 }
                 for feed in track.feeds.iter() {
@@ -301,7 +304,8 @@ fn take_samples(
                 // Counters with labels are back with their first event: what
                 // fell with a restart that is known tells of no other.
                 let told_before = std::mem::replace(&mut track.page, page) < first_page;
-                let Some(increment) = track.counter.advance(sample.value, seconds) else { continue };
+                let increment = track.counter.advance(sample.value, seconds);
+                let Some(increment) = increment.filter(|i| is_kept(i.count)) else { continue };
                 let tells = increment.reset && !told_before;
                 resets += u32::from(tells);
                 falls_possible += u32::from(sample.value > 0.0 || tells);
@@ -328,6 +332,11 @@ fn take_samples(
     }
 }
 
+/// Columns hold single precision: what is beyond it is no value there.
+fn is_kept(value: f64) -> bool {
+    (value as f32).is_finite()
+}
+
 fn add_increment(
     column: &mut Column,
     role: Role,
@@ -345,5 +354,32 @@ fn add_increment(
             column.add(step, count, den);
         }
         Role::Bucket(_) | Role::Level | Role::LevelMean | Role::StartTime => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Sample;
+
+    #[test]
+    fn a_time_far_from_all_others_costs_no_room() {
+        let mut window =
+            Window::new(Duration::from_secs(10), Duration::from_secs(3600), SignalSettings::default());
+        let series: Arc<SeriesKey> = Arc::new("queue_length".parse().unwrap());
+        for at in [i64::MIN, -(1 << 62), 0, 1_795_289_200_000, 1_795_289_210_000, 1 << 62, i64::MAX] {
+            window.take(&Scrape {
+                instance: InstanceId::new("a:1").unwrap(),
+                at: Timestamp::from_millis(at),
+                outcome: ScrapeOutcome::Complete,
+                samples: vec![Sample { series: series.clone(), value: 3.0 }],
+                families: Arc::from([]),
+            });
+            let (id, _) = window.catalogue().signals().next().unwrap();
+            let instance = window.instances().values().next().unwrap();
+            let step = window.step_at(Timestamp::from_millis(at));
+            assert_eq!(instance.column(id).unwrap().sum(step, step.saturating_add(1)), (3.0, 1.0), "{at}");
+            assert!(window.oldest_step() <= step);
+        }
     }
 }

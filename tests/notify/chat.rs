@@ -247,6 +247,15 @@ async fn a_webhook_is_signed_so_that_the_reference_implementation_believes_it() 
 }
 
 #[tokio::test]
+async fn a_webhooks_headline_and_text_are_in_its_channels_language() {
+    let server = Server::start(|_, _| ok("")).await;
+    send(&channel("webhook", &server, "language = \"zh\"")).await.unwrap();
+    let data = server.got()[0].json()["data"].clone();
+    assert_eq!(data["headline"], "checkout 2.4.1 正在暂停发布");
+    assert_eq!(data["text"], "已下令暂停此次发布，尚待发布系统确认。");
+}
+
+#[tokio::test]
 async fn a_webhook_follows_no_redirect_and_ends_on_gone() {
     let other = Server::start(|_, _| ok("")).await;
     let to = other.url.clone();

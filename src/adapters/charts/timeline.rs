@@ -26,6 +26,8 @@ fn drawable(point: &(Timestamp, f64)) -> bool {
 }
 
 const TOP: f64 = 40.0;
+/// What the line that says since when it deviates takes, above the plot.
+const DEVIATION_LINE: f64 = 14.0;
 const BOTTOM: f64 = 24.0;
 
 /// A group at one moment of the grid.
@@ -127,7 +129,8 @@ impl TimeChart {
         let left = widest + 12.0;
         let right = drawing.width - self.names_width(lines) - 14.0;
         let time = time_axis(grid.from, grid.until, ((right - left) / 75.0).max(2.0));
-        Plot { left, right, top: TOP, bottom: drawing.height - BOTTOM, time, value }
+        let top = if self.deviates_since.is_some() { TOP + DEVIATION_LINE } else { TOP };
+        Plot { left, right, top, bottom: drawing.height - BOTTOM, time, value }
     }
 
     fn names_width(&self, lines: &[(Group, Vec<Option<Spread>>)]) -> f64 {
@@ -157,15 +160,11 @@ impl TimeChart {
         let Some(since) = self.deviates_since else { return };
         let x = plot.x(since);
         canvas.rect((x, plot.top), (plot.right - x, plot.bottom - plot.top), Role::Deviation, 0.09);
+        // Above the plot, where it lies over no curve.
         let label = format!("deviates since {}", since.clock_time());
         let lettering = Lettering { role: Role::Deviation, ..Lettering::small(Anchor::Start) };
-        let width = text_width(&label, 11.0);
-        // Beside the decision's line, not across it.
-        let line =
-            self.decided.as_ref().map(|mark| plot.x(mark.at)).filter(|l| *l >= x && *l < x + width + 8.0);
-        let x = line.unwrap_or(x) + 6.0;
-        let at = if x + width < plot.right { x } else { (plot.x(since) - width - 6.0).max(plot.left) };
-        canvas.text((at, plot.top + 12.0), &label, lettering);
+        let at = x.min(plot.right - text_width(&label, 11.0)).max(plot.left);
+        canvas.text((at, plot.top - 6.0 - DEVIATION_LINE), &label, lettering);
     }
 
     fn draw_batches(&self, canvas: &mut Canvas, plot: &Plot) {
@@ -223,18 +222,20 @@ impl TimeChart {
                 Some((plot.y(last), *group, last))
             })
             .collect();
+        // A name, and its value below it.
+        let (top, bottom, apart) = (plot.top + 4.0, plot.bottom - 16.0, 33.0);
+        for end in &mut ends {
+            end.0 = end.0.clamp(top, bottom);
+        }
         ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let apart = 33.0;
         if let [upper, lower] = ends.as_mut_slice()
             && lower.0 - upper.0 < apart
         {
-            let middle = ((upper.0 + lower.0) / 2.0)
-                .clamp(plot.top + apart / 2.0 - 4.0, plot.bottom - apart / 2.0 - 4.0);
+            let middle = ((upper.0 + lower.0) / 2.0).clamp(top + apart / 2.0, bottom - apart / 2.0);
             (upper.0, lower.0) = (middle - apart / 2.0, middle + apart / 2.0);
         }
         for (y, group, last) in ends {
             let lettering = Lettering { role: role(group), anchor: Anchor::Start, size: 12.0, bold: true };
-            let y = y.clamp(plot.top + 4.0, plot.bottom - 16.0);
             canvas.text((plot.right + 7.0, y), name(group), lettering);
             let value = Lettering { bold: false, ..lettering };
             canvas.text((plot.right + 7.0, y + 14.0), &format_value(self.unit, last), value);
@@ -284,7 +285,11 @@ fn draw_axes(canvas: &mut Canvas, plot: &Plot) {
         canvas.line((x, plot.bottom), (x, plot.bottom + 4.0), Stroke::solid(Role::Axis, 1.0));
         canvas.text((x, plot.bottom + 17.0), text, Lettering::small(Anchor::Middle));
     }
-    canvas.text((plot.right + 22.0, plot.bottom + 17.0), "UTC", Lettering::small(Anchor::Start));
+    let last_ends = plot.time.ticks.last().map_or(0.0, |(at, text)| {
+        plot.left + plot.time.place(*at) * (plot.right - plot.left) + text_width(text, 11.0) / 2.0
+    });
+    let zone = (plot.right + 22.0).max(last_ends + 8.0);
+    canvas.text((zone, plot.bottom + 17.0), "UTC", Lettering::small(Anchor::Start));
 }
 
 fn draw_band(canvas: &mut Canvas, plot: &Plot, grid: &Grid, group: Group, spreads: &[Option<Spread>]) {
@@ -497,6 +502,36 @@ mod tests {
         .svg(&Drawing::WIDE);
         for text in ["release", "4.1 %", "reference", "0.2 %", "batch 1", "paused", "deviates since", "UTC"] {
             assert!(svg.contains(text), "{text} is missing: {svg}");
+        }
+    }
+
+    /// Where each text stands that begins so.
+    fn places(svg: &str, begins: &str) -> Vec<(f64, f64)> {
+        let number = |text: &str, name: &str| -> f64 {
+            let from = text.find(name).unwrap() + name.len();
+            text[from..].split('"').next().unwrap().parse().unwrap()
+        };
+        let texts = svg.split("<text").skip(1);
+        let told = texts.filter(|text| text.split_once('>').unwrap().1.starts_with(begins));
+        told.map(|text| (number(text, " x=\""), number(text, " y=\""))).collect()
+    }
+
+    #[test]
+    fn no_word_lies_over_another_or_over_a_curve() {
+        for (release, reference) in [(0.0, 0.0), (0.3, 0.29), (0.0, 0.3), (0.02, 0.0)] {
+            let svg = chart(vec![
+                series("a", Group::Release, &[(0, 0.0), (30, 0.3), (60, release)]),
+                series("b", Group::Reference, &[(0, 0.0), (30, 0.002), (60, reference)]),
+            ])
+            .svg(&Drawing::WIDE);
+            let (of_release, of_reference) = (places(&svg, "release")[0].1, places(&svg, "reference")[0].1);
+            assert!((of_release - of_reference).abs() >= 30.0, "{of_release} {of_reference}");
+            let (batch, since) = (places(&svg, "batch 1")[0].1, places(&svg, "deviates since")[0].1);
+            assert!(since <= batch - 12.0, "{since} {batch}");
+            let zone = places(&svg, "UTC")[0];
+            let last =
+                places(&svg, "14:").into_iter().filter(|p| p.1 == zone.1).map(|p| p.0).fold(0.0, f64::max);
+            assert!(zone.0 - last >= 8.0 * 0.56 * 11.0 / 2.0, "{zone:?} {last}");
         }
     }
 

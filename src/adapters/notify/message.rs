@@ -156,6 +156,13 @@ pub struct Decided {
     pub because: String,
 }
 
+impl Decided {
+    /// What would have been done and was not.
+    pub fn withheld(&self) -> Option<Action> {
+        (self.action < Action::Pause && self.would >= Action::Pause).then_some(self.would)
+    }
+}
+
 /// One reason, with the numbers of both groups.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
@@ -243,6 +250,7 @@ impl Message {
         let told = matches!(notice.kind, NoticeKind::Paused | NoticeKind::RolledBack);
         let findings: Vec<&Finding> =
             decision.filter(|_| !told).map_or_else(Vec::new, |decision| strongest(&decision.reasons));
+        let decided = decision.map(decided);
         Self {
             id: message_id(about),
             at: notice.at,
@@ -252,8 +260,8 @@ impl Message {
             version: order.version.as_ref().map(ToString::to_string),
             previous_version: order.previous_version.as_ref().map(ToString::to_string),
             environment: about.environment.map(clipped),
-            text: clipped(&notice.text),
-            decided: decision.map(decided),
+            text: clipped(&in_the_conditional(&notice.text, decided.as_ref().and_then(Decided::withheld))),
+            decided,
             reasons: findings.iter().take(REASONS_MAX).map(|finding| reason(finding)).collect(),
             more_reasons: findings.len().saturating_sub(REASONS_MAX),
             blind: decision
@@ -398,8 +406,23 @@ fn strongest(findings: &[Finding]) -> Vec<&Finding> {
     first
 }
 
+/// The engine's sentence says what is decided as if it were done: where it is
+/// only advised, what would be.
+fn in_the_conditional(text: &str, withheld: Option<Action>) -> String {
+    let Some(would) = withheld else { return text.to_owned() };
+    let verb = match would {
+        Action::Rollback => "would roll back",
+        Action::Pause | Action::Advise | Action::Proceed => "would pause",
+    };
+    let text = match text.strip_prefix(would.word()).and_then(|rest| rest.strip_prefix(" of ")) {
+        Some(rest) => format!("{verb} {rest}"),
+        None => text.to_owned(),
+    };
+    text.replace(" s after the pause", " s after it would have been paused")
+}
+
 fn decided(decision: &Decision) -> Decided {
-    Decided {
+    let decided = Decided {
         action: decision.action,
         would: decision.would,
         operator: match &decision.by {
@@ -408,7 +431,8 @@ fn decided(decision: &Decision) -> Decided {
         },
         probability: decision.probability,
         because: clipped(&decision.because),
-    }
+    };
+    Decided { because: in_the_conditional(&decided.because, decided.withheld()), ..decided }
 }
 
 fn reason(finding: &Finding) -> Reason {
@@ -496,5 +520,25 @@ fn next(notice: &Notice, decision: Option<&Decision>, policy: &Policy) -> Next {
                 Next::WaitsForPerson
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_only_advised_is_not_told_as_if_it_were_done() {
+        let told = in_the_conditional(
+            "rollback of shop/t1: still failing 29 s after the pause; the mode is advise, so nothing is sent. x",
+            Some(Action::Rollback),
+        );
+        assert_eq!(
+            told,
+            "would roll back shop/t1: still failing 29 s after it would have been paused; the mode is advise, so nothing is sent. x"
+        );
+        let pause = "pause of shop/t1: failing in 2 of the last 3 checks. x";
+        assert!(in_the_conditional(pause, Some(Action::Pause)).starts_with("would pause shop/t1: "));
+        assert_eq!(in_the_conditional(pause, None), pause);
     }
 }

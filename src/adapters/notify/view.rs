@@ -8,7 +8,7 @@ use crate::domain::Timestamp;
 use crate::signal::Unit;
 
 use super::links::Link;
-use super::message::{Chart, Message, Next, Reason};
+use super::message::{Chart, Decided, Message, Next, Reason};
 use super::words::{self, Labels};
 
 /// Language and time zone of a channel.
@@ -187,7 +187,9 @@ impl View {
             Some(version) => e(&format!("{application} {version}")),
             None => e(application),
         };
-        let text = words::sentence(language, message.kind, &e(&in_zone(&message.text, message, locale)));
+        let withheld = message.decided.as_ref().and_then(Decided::withheld);
+        let text = e(&in_zone(&message.text, message, locale));
+        let text = words::sentence(language, message.kind, &text, withheld);
         let next_at = match message.next {
             Next::RollsBackAt(at) => locale.clock_time(at),
             Next::Nothing
@@ -203,7 +205,7 @@ impl View {
             severity_word: words::severity(language, message.severity),
             language: language.code(),
             id: message.id.clone(),
-            headline: words::headline(language, message.kind, &what),
+            headline: words::headline(language, message.kind, &what, withheld),
             text,
             at: locale.full_time(message.at),
             at_utc: message.at.to_string(),

@@ -15,6 +15,7 @@ use super::channel::{Channel, Scope, SendError};
 use super::endpoint::{Answer, Endpoint};
 use super::message::{Message, Reason};
 use super::render::{Entry, Parcel, Renderer};
+use super::view::View;
 
 /// A server that takes a POST.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ fn reason(reason: &Reason) -> Value {
     })
 }
 
-fn data(entry: &Entry, headline: &str) -> Value {
+fn data(entry: &Entry, view: &View) -> Value {
     let message: &Message = &entry.message;
     let links: serde_json::Map<String, Value> =
         entry.links.iter().map(|link| (link.action.word().to_owned(), json!(link.url))).collect();
@@ -54,8 +55,8 @@ fn data(entry: &Entry, headline: &str) -> Value {
         "version": message.version,
         "previous_version": message.previous_version,
         "environment": message.environment,
-        "headline": headline,
-        "text": message.text,
+        "headline": view.headline,
+        "text": view.text,
         "decision": message.decided,
         "reasons": message.reasons.iter().map(reason).collect::<Vec<_>>(),
         "more_reasons": message.more_reasons,
@@ -77,7 +78,7 @@ impl Webhook {
             [only] => json!({
                 "type": format!("notice.{}", only.message.kind.word()),
                 "timestamp": only.message.at,
-                "data": data(only, &self.renderer.view(only).headline),
+                "data": data(only, &self.renderer.view(only)),
             }),
             several => json!({
                 "type": "notice.digest",
@@ -85,7 +86,7 @@ impl Webhook {
                 "data": {
                     "messages": several
                         .iter()
-                        .map(|entry| data(entry, &self.renderer.view(entry).headline))
+                        .map(|entry| data(entry, &self.renderer.view(entry)))
                         .collect::<Vec<_>>(),
                     "omitted": parcel.omitted,
                 },

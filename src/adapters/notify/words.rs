@@ -85,9 +85,22 @@ pub fn labels(language: Language) -> &'static Labels {
     }
 }
 
-/// The first line of a message. `what` names application and version.
-pub fn headline(language: Language, kind: MessageKind, what: &str) -> String {
+/// The first line of a message. `what` names application and version,
+/// `withheld` what would have been done and was only advised.
+pub fn headline(language: Language, kind: MessageKind, what: &str, withheld: Option<Action>) -> String {
     use MessageKind as K;
+    if let (K::Advice, Some(would)) = (kind, withheld) {
+        return match (language, would) {
+            (Language::English, Action::Rollback) => {
+                format!("would roll back {what}: it looks faulty; nothing was done")
+            }
+            (Language::English, _) => format!("would pause {what}: it looks faulty; nothing was done"),
+            (Language::SimplifiedChinese, Action::Rollback) => {
+                format!("本应回滚 {what}：疑似有故障，未做任何操作")
+            }
+            (Language::SimplifiedChinese, _) => format!("本应暂停 {what}：疑似有故障，未做任何操作"),
+        };
+    }
     match language {
         Language::English => match kind {
             K::Advice => format!("{what} looks faulty; nothing was stopped"),
@@ -120,7 +133,7 @@ pub fn headline(language: Language, kind: MessageKind, what: &str) -> String {
 
 /// What happened, a sentence. The engine's is English: in another language a
 /// sentence of its own says it, before the details that only the engine has.
-pub fn sentence(language: Language, kind: MessageKind, engines: &str) -> String {
+pub fn sentence(language: Language, kind: MessageKind, engines: &str, withheld: Option<Action>) -> String {
     use MessageKind as K;
     match language {
         Language::English => engines.to_owned(),
@@ -129,7 +142,11 @@ pub fn sentence(language: Language, kind: MessageKind, engines: &str) -> String 
             K::RollingBack => "已下令回滚到旧版本，尚待发布系统确认。".to_owned(),
             K::Paused => format!("此次发布已暂停，{}", confirmed_in_chinese(engines)),
             K::RolledBack => format!("旧版本已恢复，{}", confirmed_in_chinese(engines)),
-            K::Advice => "发布组出现异常；仅提示，未干预发布。".to_owned(),
+            K::Advice => match withheld {
+                Some(Action::Rollback) => "发布组出现异常，本应回滚；仅提示，未干预发布。".to_owned(),
+                Some(_) => "发布组出现异常，本应暂停发布；仅提示，未干预发布。".to_owned(),
+                None => "发布组出现异常；仅提示，未干预发布。".to_owned(),
+            },
             K::Unacknowledged => "暂停通知已超时，尚无人响应，现升级通知。".to_owned(),
             K::Test => "这是一条测试消息，没有发生任何事情。".to_owned(),
             K::Blind => format!("守护者缺少可用数据，暂时无法判断此次发布。详情：{engines}"),
@@ -389,11 +406,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_only_advised_begins_with_what_would_be_done() {
+        let advice = |language, would| headline(language, MessageKind::Advice, "shop 2", would);
+        let pause = Some(Action::Pause);
+        let rollback = Some(Action::Rollback);
+        assert!(advice(Language::English, pause).starts_with("would pause shop 2"));
+        assert!(advice(Language::English, rollback).starts_with("would roll back shop 2"));
+        assert!(advice(Language::SimplifiedChinese, pause).starts_with("本应暂停 shop 2"));
+        assert!(advice(Language::SimplifiedChinese, rollback).starts_with("本应回滚 shop 2"));
+        assert!(advice(Language::English, None).starts_with("shop 2 looks faulty"));
+    }
+
+    #[test]
     fn each_kind_is_said_in_chinese_and_keeps_what_only_the_engine_knows() {
         use MessageKind as K;
-        let zh = |kind, text| sentence(Language::SimplifiedChinese, kind, text);
+        let zh = |kind, text| sentence(Language::SimplifiedChinese, kind, text, None);
         for kind in K::ALL {
-            assert_eq!(sentence(Language::English, kind, "It is so."), "It is so.");
+            assert_eq!(sentence(Language::English, kind, "It is so.", None), "It is so.");
             assert!(!zh(kind, "It is so.").starts_with("It"), "{kind:?}");
         }
         for (engines, said) in [

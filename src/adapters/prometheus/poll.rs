@@ -63,12 +63,10 @@ impl Poller {
     /// # Errors
     /// If the server does not answer one of the questions.
     pub async fn history(&mut self, from: Timestamp, to: Timestamp) -> Result<Poll, ApiError> {
-        self.refresh_families(to).await;
         let mut poll = Poll::default();
-        for query in &self.queries {
-            let answer = self.client.samples(&query.selector, from, to).await?;
-            poll.problems.extend(answer.warnings.iter().cloned());
-            poll.scrapes.extend(answer.into_scrapes(&query.instance, &self.families, &mut self.keys));
+        for of_query in self.history_by_query(from, to).await? {
+            poll.problems.extend(of_query.problems);
+            poll.scrapes.extend(of_query.scrapes);
         }
         poll.scrapes = unite(poll.scrapes);
         for scrape in &poll.scrapes {
@@ -76,6 +74,22 @@ impl Poller {
             *newest = scrape.at.max(*newest);
         }
         Ok(poll)
+    }
+
+    /// The same for each query apart, in their order.
+    ///
+    /// # Errors
+    /// If the server does not answer one of the questions.
+    pub async fn history_by_query(&mut self, from: Timestamp, to: Timestamp) -> Result<Vec<Poll>, ApiError> {
+        self.refresh_families(to).await;
+        let mut polls = Vec::new();
+        for query in &self.queries {
+            let answer = self.client.samples(&query.selector, from, to).await?;
+            let problems = answer.warnings.clone();
+            let scrapes = answer.into_scrapes(&query.instance, &self.families, &mut self.keys);
+            polls.push(Poll { scrapes, problems });
+        }
+        Ok(polls)
     }
 
     /// The scrapes that are new since the last call. If the server cannot

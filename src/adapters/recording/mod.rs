@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::domain::{InvalidSeries, Label, RECORDING_FORMAT, ReleaseOrder};
+use crate::domain::{InvalidSeries, Label, RECORDING_FORMAT, ReleaseOrder, Timestamp};
 
 mod parquet_read;
 mod samples;
@@ -29,6 +29,10 @@ pub const LABEL_FILE: &str = "label.json";
 /// every 15 s, has more and should be cut to the hours around the release.
 pub const ROWS_MAX: usize = 50_000_000;
 
+/// Most days between a sample and the release's start. A single wrong time
+/// further away would make the past that is kept endless.
+pub const DAYS_MAX: u64 = 28;
+
 /// Largest `release.json` or `label.json` that is read, in bytes.
 const JSON_BYTES_MAX: u64 = 64 << 20;
 
@@ -47,10 +51,23 @@ impl Recording {
     ///
     /// # Errors
     /// If a file is missing, is not what [`RecordingError`] says it must be,
-    /// or has more than [`ROWS_MAX`] rows.
+    /// has more than [`ROWS_MAX`] rows, or a sample more than [`DAYS_MAX`] days
+    /// from the release's start.
     pub fn read(folder: &Path) -> Result<Self, RecordingError> {
         let order = read_order(folder)?;
-        let samples = parquet_read::read(&folder.join(SAMPLES_FILE))?;
+        let path = folder.join(SAMPLES_FILE);
+        let samples = parquet_read::read(&path)?;
+        for (sample, at) in samples.outermost() {
+            if let Some(days) = days_too_far(at, order.started_at) {
+                return Err(RecordingError::FarSample {
+                    path,
+                    sample,
+                    at,
+                    days,
+                    started_at: order.started_at,
+                });
+            }
+        }
         Ok(Self { order, samples })
     }
 
@@ -90,6 +107,16 @@ pub enum RecordingError {
         /// Which field, line and column.
         #[source]
         source: serde_json::Error,
+    },
+    /// A field has a value that cannot be true.
+    #[error("{}: field `{field}` {problem}; correct it", path.display())]
+    Field {
+        /// Which file.
+        path: PathBuf,
+        /// Which field.
+        field: String,
+        /// What stands there, and what may.
+        problem: String,
     },
     /// A JSON file is far larger than any release order.
     #[error("{}: larger than {JSON_BYTES_MAX} bytes, which no release order needs", path.display())]
@@ -141,6 +168,20 @@ pub enum RecordingError {
         /// How many it says it has.
         rows: u64,
     },
+    /// A sample is nowhere near the release.
+    #[error("{}: column `timestamp`: {sample} has a sample at {at}, {days} days from the release's start at {started_at}, and at most {DAYS_MAX} are taken; correct that time, or `started_at` in {ORDER_FILE}", path.display())]
+    FarSample {
+        /// Which file.
+        path: PathBuf,
+        /// Of which instance and series.
+        sample: String,
+        /// Its time.
+        at: Timestamp,
+        /// How far that is from the release's start.
+        days: u64,
+        /// When the release began.
+        started_at: Timestamp,
+    },
     /// There is a recording of that name already.
     #[error("{} exists already; remove it or choose another name", path.display())]
     Exists {
@@ -156,10 +197,17 @@ impl RecordingError {
     }
 }
 
+/// The days between a sample and the release's start, if they are too many.
+pub fn days_too_far(at: Timestamp, started_at: Timestamp) -> Option<u64> {
+    let days = at.as_millis().abs_diff(started_at.as_millis()) / 86_400_000;
+    (days > DAYS_MAX).then_some(days)
+}
+
 /// Reads the release order of the recording in `folder`, and nothing else.
 ///
 /// # Errors
-/// If the file cannot be read, has another format number, or lacks a field.
+/// If the file cannot be read, has another format number, or lacks a field or
+/// has one that cannot be true.
 pub fn read_order(folder: &Path) -> Result<ReleaseOrder, RecordingError> {
     read_order_file(&folder.join(ORDER_FILE))
 }
@@ -184,7 +232,58 @@ pub fn read_order_file(path: &Path) -> Result<ReleaseOrder, RecordingError> {
         let found = found.chars().take(60).collect();
         return Err(RecordingError::Format { path, found });
     }
-    serde_json::from_slice(&text).map_err(json)
+    let order = serde_json::from_slice(&text).map_err(json)?;
+    if let Some((field, problem)) = contradiction(&order).or_else(|| unknown_type(&text)) {
+        return Err(RecordingError::Field { path, field, problem });
+    }
+    Ok(order)
+}
+
+/// Weights that a machine can have in units of another.
+const WEIGHTS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+
+/// A field that cannot be true, and what is wrong with it.
+fn contradiction(order: &ReleaseOrder) -> Option<(String, String)> {
+    let started_at = order.started_at;
+    if let Some(finished_at) = order.finished_at.filter(|at| *at < started_at) {
+        let problem = format!("is {finished_at}, before `started_at`, which is {started_at}");
+        return Some(("finished_at".to_owned(), problem));
+    }
+    order.batches.iter().enumerate().find_map(|(at, batch)| {
+        let weight = batch.weight.filter(|weight| !WEIGHTS.contains(weight))?;
+        let problem = format!(
+            "is {weight:?}; it is the traffic of one released instance in units of one reference instance, from {:e} to {:e}, 1 if absent",
+            WEIGHTS.start(),
+            WEIGHTS.end()
+        );
+        Some((format!("batches[{at}].weight"), problem))
+    })
+}
+
+/// The types of the format, and those of OpenMetrics that mean nothing here.
+const TYPES: [&str; 8] =
+    ["counter", "gauge", "histogram", "summary", "unknown", "info", "stateset", "gaugehistogram"];
+
+/// A metric whose type is none. A server's metadata may have more types than are
+/// known; what somebody wrote into a recording is a slip.
+fn unknown_type(text: &[u8]) -> Option<(String, String)> {
+    #[derive(Deserialize)]
+    struct Metric {
+        #[serde(default, rename = "type")]
+        kind: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct MetricsOnly {
+        #[serde(default)]
+        metrics: Vec<Metric>,
+    }
+    let MetricsOnly { metrics } = serde_json::from_slice(text).ok()?;
+    metrics.into_iter().enumerate().find_map(|(at, metric)| {
+        let kind = metric.kind.filter(|kind| !TYPES.contains(&kind.as_str()))?;
+        let kind: String = kind.chars().take(60).collect();
+        let problem = format!("is {kind:?}, and must be counter, gauge, histogram, summary or unknown");
+        Some((format!("metrics[{at}].type"), problem))
+    })
 }
 
 /// Reads what became of the release, where that is known. Apart from

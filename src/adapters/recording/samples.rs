@@ -79,6 +79,30 @@ impl Samples {
         Some((Timestamp::from_millis(*first), Timestamp::from_millis(*last)))
     }
 
+    /// The first and the last sample: whose they are, and when.
+    pub(super) fn outermost(&self) -> impl Iterator<Item = (String, Timestamp)> {
+        let rows = if self.is_empty() { Vec::new() } else { vec![0, self.len() - 1] };
+        rows.into_iter().map(|row| {
+            let instance = &self.instances[self.instance_of[row] as usize];
+            let series = &self.series[self.series_of[row] as usize];
+            (format!("{series} of {instance}"), Timestamp::from_millis(self.timestamps[row]))
+        })
+    }
+
+    /// How many values are finite, and beyond the single precision that is
+    /// judged; and how many are within it and say something: not 0, and not of
+    /// `up`.
+    pub fn by_size(&self) -> (usize, usize) {
+        let is_up: Vec<bool> = self.series.iter().map(|key| key.name() == UP).collect();
+        let (mut too_large, mut usable) = (0, 0);
+        for (value, series) in self.values.iter().zip(&self.series_of).filter(|(v, _)| v.is_finite()) {
+            let fits = (*value as f32).is_finite();
+            too_large += usize::from(!fits);
+            usable += usize::from(fits && *value != 0.0 && !is_up[*series as usize]);
+        }
+        (too_large, usable)
+    }
+
     /// The times at which each instance has samples, in order; instances by
     /// their number.
     pub fn moments(&self) -> impl Iterator<Item = (u32, Timestamp)> {

@@ -10,8 +10,8 @@ use crate::domain::{
 
 fn order() -> ReleaseOrder {
     serde_json::from_value(serde_json::json!({
-        "format": 1, "id": "r-1", "application": "shop", "started_at": "2026-03-01T08:30:00.000Z",
-        "batches": [{"started_at": "2026-03-01T08:30:00.000Z", "instances": ["a:1"], "weight": 1.5}],
+        "format": 1, "id": "r-1", "application": "shop", "started_at": "1970-01-01T00:00:02.000Z",
+        "batches": [{"started_at": "1970-01-01T00:00:02.000Z", "instances": ["a:1"], "weight": 1.5}],
         "reference": ["b:1"],
         "metrics": [{"name": "requests_total", "type": "counter"}],
         "ticket": {"kept": true},
@@ -112,6 +112,47 @@ fn a_missing_field_is_named_with_its_file() {
         source.contains("`application`") && error.to_string().contains("release.json"),
         "{error}: {source}"
     );
+}
+
+#[test]
+fn a_field_that_cannot_be_true_is_named_with_its_value() {
+    let (_base, folder) = written(&[]);
+    let path = folder.join(ORDER_FILE);
+    let whole: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for (pointer, value, named) in [
+        ("/batches/0/weight", serde_json::json!(-4), "`batches[0].weight` is -4.0;"),
+        ("/batches/0/weight", serde_json::json!(0), "`batches[0].weight` is 0.0;"),
+        ("/batches/0/weight", serde_json::json!(1e308), "`batches[0].weight` is 1e308;"),
+        ("/metrics/0/type", serde_json::json!("banana"), "`metrics[0].type` is \"banana\","),
+        (
+            "/finished_at",
+            serde_json::json!("1970-01-01T00:00:01Z"),
+            "`finished_at` is 1970-01-01T00:00:01.000Z,",
+        ),
+    ] {
+        let mut changed = whole.clone();
+        changed["finished_at"] = serde_json::json!("1970-01-01T00:00:05Z");
+        *changed.pointer_mut(pointer).unwrap() = value;
+        std::fs::write(&path, changed.to_string()).unwrap();
+        let error = Recording::read(&folder).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_sample_that_is_nowhere_near_the_release_is_named_with_its_time() {
+    const DAY: i64 = 86_400_000;
+    for at in [i64::MIN, -(1 << 62), -29 * DAY, 30 * DAY, 1 << 62, i64::MAX] {
+        let far = scrape("b:1", at, ScrapeOutcome::Complete, &[("y", 1.0)]);
+        let near = scrape("a:1", 1_000, ScrapeOutcome::Complete, &[("y", 1.0)]);
+        let (_base, folder) = written(&[near, far]);
+        let error = Recording::read(&folder).unwrap_err().to_string();
+        let time = Timestamp::from_millis(at).to_string();
+        assert!(error.contains("of b:1") && error.contains(&time) && error.contains("started_at"), "{error}");
+    }
+    let days = [-28 * DAY, 28 * DAY].map(|at| scrape("b:1", at, ScrapeOutcome::Complete, &[("y", 1.0)]));
+    let (_base, folder) = written(&days);
+    assert!(Recording::read(&folder).is_ok());
 }
 
 #[test]

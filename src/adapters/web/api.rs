@@ -144,7 +144,7 @@ async fn list(
     filter: Result<Query<ReleaseFilter>, QueryRejection>,
 ) -> Result<Response, Problem> {
     call.admit(&web, Need::Read, None).await?;
-    let Query(filter) = filter.map_err(|e| Problem::invalid("query", e.body_text()))?;
+    let Query(filter) = filter.map_err(|e| Problem::of_query(&e))?;
     if filter.limit.is_some_and(|limit| !(1..=500).contains(&limit)) {
         return Err(Problem::invalid("limit", "it must be 1 to 500"));
     }
@@ -259,7 +259,7 @@ async fn quality(
     query: Result<Query<QualityQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     call.admit(&web, Need::Read, None).await?;
-    let Query(query) = query.map_err(|e| Problem::invalid("query", e.body_text()))?;
+    let Query(query) = query.map_err(|e| Problem::of_query(&e))?;
     Ok(Json(web.guardian.quality(query.application).await?).into_response())
 }
 

@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 
@@ -23,13 +23,14 @@ pub(super) type Sent = Result<Bytes, BytesRejection>;
 pub(super) struct Call {
     method: Method,
     headers: HeaderMap,
+    uri: Uri,
 }
 
 impl<S: Sync> FromRequestParts<S> for Call {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self { method: parts.method.clone(), headers: parts.headers.clone() })
+        Ok(Self { method: parts.method.clone(), headers: parts.headers.clone(), uri: parts.uri.clone() })
     }
 }
 
@@ -41,7 +42,12 @@ impl Call {
         need: Need,
         about: Option<&ReleaseKey>,
     ) -> Result<Who, Problem> {
-        web.admit(&self.method, &self.headers, need, about).await
+        let who = web.admit(&self.method, &self.headers, need, about).await?;
+        match unknown_word(&self.method, &self.uri) {
+            None => Ok(who),
+            Some(problem) if self.method == Method::GET => Err(problem),
+            Some(problem) => Err(web.refused(&who, about, problem).await),
+        }
     }
 
     /// As the daemon takes who calls.
@@ -72,6 +78,28 @@ impl Call {
             Err(problem) => Err(web.refused(who, about, problem).await),
         }
     }
+}
+
+/// A word in the query of a call that the call does not know: who mistypes
+/// `application` must not get the answer for all of them.
+fn unknown_word(method: &Method, uri: &Uri) -> Option<Problem> {
+    // The verdict says in its own form what it does not understand.
+    if !uri.path().starts_with("/api/v1/") || uri.path() == "/api/v1/verdict" {
+        return None;
+    }
+    let known: &[&str] = match (method, uri.path()) {
+        (&Method::GET, "/api/v1/releases") => &["application", "watched", "before", "limit"],
+        (&Method::GET, "/api/v1/quality") => &["application"],
+        _ => &[],
+    };
+    let words = url::form_urlencoded::parse(uri.query()?.as_bytes());
+    let unknown = words.map(|(word, _)| word).find(|word| !known.contains(&word.as_ref()))?;
+    let known = match known {
+        [] => "this call takes none".to_owned(),
+        _ => format!("this call knows {}", known.join(", ")),
+    };
+    let unknown: String = unknown.chars().take(60).collect();
+    Some(Problem::invalid("query", format!("the word {unknown:?} is not known; {known}")))
 }
 
 /// What the daemon says of something that it was told.

@@ -1,10 +1,35 @@
 //! Errors as `application/problem+json` (RFC 9457): what, where, what to do.
 
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::adapters::guardian::GuardianError;
+
+/// What a reader of JSON or of a query says, without the names and types that
+/// only this program's text knows.
+pub(super) fn plain(error: &str) -> String {
+    let error = error.strip_prefix("Failed to deserialize query string: ").unwrap_or(error);
+    let Some((before, rest)) = error.split_once(", expected ") else { return error.to_owned() };
+    let (expected, place) = match rest.split_once(" at line ") {
+        Some((expected, place)) => (expected, format!(" at line {place}")),
+        None => (rest, String::new()),
+    };
+    let expected = match expected {
+        "a map" => "an object",
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        "a string" | "a borrowed string" | "str" => "a text",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        _ if expected.starts_with("struct ") => "an object",
+        _ if expected.starts_with("enum ") || expected.starts_with("variant ") => "a word",
+        _ => expected,
+    };
+    format!("{before}, expected {expected}{place}")
+}
 
 /// An error as the caller sees it.
 #[derive(Debug)]
@@ -42,7 +67,12 @@ impl Problem {
 
     pub(super) fn unreadable(error: &impl std::fmt::Display) -> Self {
         let title = "the body is not what is expected";
-        Self::new(StatusCode::BAD_REQUEST, "body", title).detail(error.to_string())
+        Self::new(StatusCode::BAD_REQUEST, "body", title).detail(plain(&error.to_string()))
+    }
+
+    /// A query that could not be read.
+    pub(super) fn of_query(rejection: &QueryRejection) -> Self {
+        Self::invalid("query", plain(&rejection.body_text()))
     }
 
     pub(super) fn overloaded(detail: &str) -> Self {
@@ -131,5 +161,32 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reader_says_is_told_without_the_names_of_our_types() {
+        for (said, told) in [
+            (
+                "invalid type: integer `3`, expected struct OrderBody at line 1 column 1",
+                "invalid type: integer `3`, expected an object at line 1 column 1",
+            ),
+            (
+                "Failed to deserialize query string: limit: invalid digit found in string",
+                "limit: invalid digit found in string",
+            ),
+            ("invalid type: map, expected a sequence", "invalid type: map, expected a list"),
+            (
+                "invalid value: integer `-1`, expected u32",
+                "invalid value: integer `-1`, expected a whole number, 0 or more",
+            ),
+            ("unknown field `x`, expected `on` or `reason`", "unknown field `x`, expected `on` or `reason`"),
+        ] {
+            assert_eq!(plain(said), told);
+        }
     }
 }

@@ -71,7 +71,7 @@ async fn verdict(
         Err(error) => Verdict::unknown(
             format!(
                 "the question is not understood: {}; ask with ?application=..&release=..",
-                error.body_text()
+                super::problem::plain(&error.body_text())
             ),
             String::new(),
         ),

@@ -7,7 +7,7 @@ use crate::domain::{LabelOutcome, ReleaseKey, Timestamp};
 use crate::signal::Inventory;
 
 use super::super::access::{Need, Who};
-use super::{ago, moment, phase_word, release_path, tone};
+use super::{ago, moment, phase_word, release_path, signals_are_judged, tone};
 
 /// Signals of one application that the page names.
 const SIGNALS_SHOWN: usize = 100;
@@ -86,7 +86,8 @@ fn application_box(application: &ApplicationState) -> Markup {
     html! {
         section.app.(class) {
             h3 { (application.name) }
-            p { (mode) " · " (application.instances_up) " of " (application.instances.len()) " instances answer"
+            p { (mode) " · " (application.instances_up) " of " (application.instances.len())
+                @if application.instances.len() == 1 { " instance answers" } @else { " instances answer" }
                 @if !application.configured { " · found by itself" } }
             @if application.ready && application.troubles.is_empty() { p.ok { "ready" } }
             @for missing in &application.missing {
@@ -107,7 +108,7 @@ fn signals(inventory: &Inventory) -> Markup {
     let found = &inventory.signals;
     html! { @if !found.is_empty() {
         details.signals {
-            summary { (found.len()) " signals are judged" }
+            summary { (signals_are_judged(found.len())) }
             div.scroll { table {
                 thead { tr { th { "class" } th { "bad when" } th { "signal" } } }
                 tbody { @for signal in found.iter().take(SIGNALS_SHOWN) { tr {

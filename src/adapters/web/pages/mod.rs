@@ -203,6 +203,14 @@ fn ago(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+fn signals_are_judged(count: usize) -> String {
+    match count {
+        0 => "no signal is judged".to_owned(),
+        1 => "1 signal is judged".to_owned(),
+        _ => format!("{count} signals are judged"),
+    }
+}
+
 /// The class that colours a state.
 fn tone(phase: Phase, outcome: Option<Outcome>) -> &'static str {
     match phase {

@@ -11,7 +11,7 @@ pub(super) fn body(quality: &Quality) -> Markup {
         h1 { "Quality, from feedback" }
         p.quiet { "A rollback that settled counts as a fault, and a release that passed as good, until somebody says otherwise. "
             "A pause without a word is unknown, and so is what was cancelled or could not be judged to its end." }
-        div.scroll { table {
+        div.scroll { table.figures {
             (head("application"))
             tbody {
                 (row("all", &quality.all))
@@ -20,7 +20,7 @@ pub(super) fn body(quality: &Quality) -> Markup {
         } }
         h2 { "Over time" }
         @if quality.over_time.is_empty() { p.quiet { "No release has ended yet." } } @else {
-            div.scroll { table {
+            div.scroll { table.figures {
                 (head("month"))
                 tbody { @for period in &quality.over_time {
                     (row(period.from.to_string().get(..7).unwrap_or_default(), &period.counts))

@@ -11,10 +11,13 @@ use crate::judge::{Detector, Finding, Outcome};
 use crate::signal::Unit;
 
 use super::super::access::{Need, Who};
-use super::{ago, moment, phase_word, tone};
+use super::{ago, moment, phase_word, signals_are_judged, tone};
 
 /// Charts on a page; the suspects come first.
 const CHARTS_MAX: usize = 24;
+
+/// Charts of a release in which nothing is suspect that are shown at once.
+const SHOWN_OF_A_GOOD_ONE: usize = 2;
 
 /// Where it stands, in a word or three.
 pub(super) fn headline(summary: &ReleaseSummary) -> &'static str {
@@ -22,7 +25,8 @@ pub(super) fn headline(summary: &ReleaseSummary) -> &'static str {
         Phase::Watching | Phase::Soaking => match summary.outcome {
             None => "no verdict yet",
             Some(Outcome::Healthy) => "nothing wrong so far",
-            Some(Outcome::Unknown) => "cannot be judged",
+            // As the gate says it.
+            Some(Outcome::Unknown) => "cannot be judged yet",
             Some(Outcome::Suspect) => "suspect",
             Some(Outcome::Failing) => "failing",
         },
@@ -43,8 +47,12 @@ pub(super) fn body(
         (_, Some(verdict)) => &verdict.findings,
         _ => &[],
     };
-    let suspects = detail.evidence.iter().filter(|e| e.suspect);
-    let others = detail.evidence.iter().filter(|e| !e.suspect);
+    let (mut suspects, mut others): (Vec<_>, Vec<_>) = detail.evidence.iter().partition(|e| e.suspect);
+    // In the order of the reasons above them.
+    suspects.sort_by_key(|e| findings.iter().position(|f| f.signal == e.signal).unwrap_or(usize::MAX));
+    if suspects.is_empty() {
+        suspects = others.drain(..others.len().min(SHOWN_OF_A_GOOD_ONE)).collect();
+    }
     html! {
         (banner(detail, decision, now))
         @if who.may(Need::Operate) && !detail.summary.phase.is_final() { (buttons(&detail.summary, address, form_key)) }
@@ -54,12 +62,14 @@ pub(super) fn body(
         }
         (similar(detail, decision))
         (blind(detail, decision))
-        @if !detail.evidence.is_empty() {
-            h2 { "Signals" }
-            @for evidence in suspects.take(CHARTS_MAX) { (chart(evidence, detail, decision, findings)) }
+        @let judged = detail.verdict.as_ref().map(|verdict| verdict.judged);
+        @if judged.is_some() || !detail.evidence.is_empty() { h2 { "Signals" } }
+        @if let Some(judged) = judged { p.quiet { (signals_are_judged(judged as usize)) } }
+        @for evidence in suspects.into_iter().take(CHARTS_MAX) { (chart(evidence, detail, decision, findings)) }
+        @if !others.is_empty() {
             details.more {
                 summary { "Signals that look right" }
-                @for evidence in others.take(CHARTS_MAX) { (chart(evidence, detail, None, &[])) }
+                @for evidence in others.into_iter().take(CHARTS_MAX) { (chart(evidence, detail, None, &[])) }
             }
         }
         (commands(&detail.commands))
@@ -201,9 +211,10 @@ fn similar(detail: &ReleaseDetail, decision: Option<&Decision>) -> Markup {
         _ => &[],
     };
     html! { @if !cases.is_empty() {
-        h2 { "Looks like" }
+        h2 { "Past releases that looked like this" }
         ul { @for case in cases.iter().take(5) { li {
-            (case.release) ": " (case.cause.as_deref().unwrap_or("was healthy"))
+            (case.release)
+            @match &case.cause { Some(cause) => { ", which had the fault " strong { (cause) } } None => ", which was healthy" }
             span.quiet { " · distance " (format!("{:.2}", case.distance)) }
         } } }
     } }
