@@ -346,6 +346,11 @@ impl EpisodeSnapshot {
             && self.outcomes.iter().all(|o| *o >= Outcome::Suspect);
         let strongest = verdict.findings.iter().find(|f| !f.on_trial && f.outcome >= Outcome::Suspect);
         let (Some(strongest), true) = (strongest, lasting) else { return };
+        // What fails is stopped at the next look, or is suspect again: advice just
+        // before a pause would only contradict it.
+        if verdict.outcome == Outcome::Failing {
+            return;
+        }
         let worth = verdict.probability >= 0.2;
         if !worth
             || self.advice >= ADVICE_MAX

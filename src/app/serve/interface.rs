@@ -213,7 +213,7 @@ impl Daemon {
         let unseen: Vec<&str> =
             machines.into_iter().filter(|i| !known.contains(*i)).map(InstanceId::as_str).collect();
         let shown = unseen.iter().take(10).copied().collect::<Vec<_>>().join(", ");
-        (!unseen.is_empty()).then(|| format!("{} machines have no target yet: {shown}", unseen.len()))
+        (!unseen.is_empty()).then(|| format!("no target yet for {}: {shown}", counted_machines(unseen.len())))
     }
 
     async fn stored_release(&self, key: &ReleaseKey) -> Result<StoredRelease, GuardianError> {
@@ -306,7 +306,7 @@ impl Interface for Daemon {
             return Err(invalid("/instances", format!("more than {INSTANCES_MAX} machines")));
         }
         let digest = digest("batch", &release.to_string(), &(&batch.instances, batch.weight));
-        let what = format!("began a batch of {} machines", batch.instances.len());
+        let what = format!("began a batch of {}", counted_machines(batch.instances.len()));
         let application = release.application.clone();
         let unseen = self.unseen(&application, &batch.instances);
         let done =
@@ -567,4 +567,9 @@ impl Interface for Daemon {
     fn metrics(&self) -> String {
         Metrics::text(&self.registry)
     }
+}
+
+/// So many machines, in words.
+fn counted_machines(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "machine" } else { "machines" })
 }

@@ -9,6 +9,7 @@ mod onset;
 mod scale;
 mod screen;
 mod shift;
+mod values;
 mod vicinity;
 mod warming;
 
