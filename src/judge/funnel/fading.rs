@@ -32,8 +32,11 @@ const SMOOTHED_START: Duration = Duration::from_secs(300);
 const DRAINED: Duration = Duration::from_secs(300);
 const GROWS: f64 = 1.1;
 
+/// What grows may do so until the process is warm enough to catch up.
+const CAUGHT_UP: Duration = Duration::from_secs(180);
+
 /// Calls that time out while a process starts fail for so long.
-const START_ERRORS: Duration = Duration::from_secs(25);
+const START_ERRORS: Duration = Duration::from_secs(30);
 
 /// What a process tries on its way fails for longer while its connections and
 /// caches are new, and need not fail a request.
@@ -43,7 +46,7 @@ const START_TRIES: Duration = Duration::from_secs(90);
 const FIRST_ORDERS: Duration = Duration::from_secs(60);
 
 /// More errors than this are no start's.
-const MANY_ERRORS: f64 = 0.2;
+const MANY_ERRORS: f64 = 0.4;
 const MANY_TRIES: f64 = 0.5;
 
 /// A little slower for three tenths of the time to settle is what compilers
@@ -146,7 +149,8 @@ impl Look<'_> {
                     }
                     _ => WARM_AGE_MIN,
                 };
-                let drains = def.is_backlog() && age < DRAINED.as_secs_f64() && ratio < GROWS;
+                let drained = if ratio < GROWS { DRAINED } else { CAUGHT_UP };
+                let drains = def.is_backlog() && age < drained.as_secs_f64();
                 let young = drains || age < settles.max(WARM_AGE_MIN).as_secs_f64().max(2.0 * step_seconds);
                 let waits = def.class == SignalClass::Saturation || def.shape == Shape::Level;
                 let huge = huge && !(young && waits);

@@ -12,8 +12,11 @@ const BURST_EVENTS_MIN: f64 = 15.0;
 const BURST_RATIO_MIN: f64 = 0.08;
 
 /// Least share while a process is so young that its start may explain less.
-const START_RATIO_MIN: f64 = 0.25;
-const START_SECONDS: f64 = 25.0;
+const START_RATIO_MIN: f64 = 0.4;
+const START_SECONDS: f64 = 30.0;
+
+/// Part of it that the newest step must still show.
+const GOES_ON: f64 = 0.5;
 
 /// Least events of a new kind of error.
 const NEW_EVENTS_MIN: f64 = 5.0;
@@ -116,11 +119,14 @@ pub fn error_burst(observation: &Observation<'_>, ready: &[Step], start: Step, t
         }
         sums.past = past(observation, id, def, start);
         let past = ratio(sums.past);
-        let oldest = ready.iter().filter(|ready| **ready > start - 1 && **ready < to).min();
+        let members = observation.groups.members.iter().zip(ready);
+        let oldest = members.filter(|(m, _)| sums.shows.contains(&m.instance)).map(|(_, ready)| *ready).min();
         let served = oldest.map_or(0, |ready| to - ready) as f64 * observation.window.step().as_secs_f64();
         let least = if served < START_SECONDS { START_RATIO_MIN } else { BURST_RATIO_MIN };
         let wide = sums.shows.len() * 2 >= sums.judged;
-        let burst = now >= least + past && now > 8.0 * reference.max(past) && wide;
+        let newest = ratio(self::sums(observation, id, def, ready, to - 1, to).release);
+        let goes_on = newest >= GOES_ON * now;
+        let burst = now >= least + past && now > 8.0 * reference.max(past) && wide && goes_on;
         if !burst || best.as_ref().is_some_and(|b| b.release_after.unwrap_or(0.0) >= now) {
             continue;
         }

@@ -38,13 +38,16 @@ fn is_there(instance: &InstanceWindow, id: SignalId, from: Step, to: Step) -> bo
 /// is gone from its page since step `from`, and one that nobody had is there: what
 /// it counted is counted under another name.
 pub fn is_renamed(observation: &Observation<'_>, member: usize, id: SignalId, from: Step, to: Step) -> bool {
-    let Some(instance) = observation.instance(&observation.groups.members[member]) else { return false };
+    let member = &observation.groups.members[member];
+    let Some(instance) = observation.instance(member) else { return false };
+    // What is new may be there before the process counts.
+    let released = member.released_at.map_or(from, |at| observation.window.step_at(at)).min(from);
     let reference: Vec<&InstanceWindow> =
         observation.groups.of(Group::Reference).filter_map(|m| observation.instance(m)).collect();
     let oldest = observation.window.oldest_step().max(from - 400);
     let is_new = |id: SignalId| {
         is_there(instance, id, from, to)
-            && !is_there(instance, id, oldest, from)
+            && !is_there(instance, id, oldest, released)
             && !reference.iter().any(|other| is_there(other, id, oldest, to))
     };
     let mut signals = observation.window.catalogue().signals();

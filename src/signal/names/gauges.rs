@@ -29,7 +29,7 @@ pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, B
             "unhealthy",
             "unavailable",
         ],
-    ) || has_word(name, &["loss", "lost", "dropped", "freeze", "freezes"])
+    ) || has_word(name, &["err", "errs", "loss", "lost", "dropped", "freeze", "freezes"])
         || (has_word(name, &["screen", "screens"]) && has_word(name, &["white", "blank"]))
         || status_class_of(name) == Some(5);
     if fails {
