@@ -302,7 +302,13 @@ impl Judge {
             findings.extend(rules::crash_loop(observation, now, settings.crash_loop));
         }
         if wanted("error_burst") && self.span.is_some() {
-            findings.extend(rules::error_burst(observation, ready, start, to));
+            findings.extend(rules::error_burst(
+                observation,
+                ready,
+                start,
+                to,
+                settings.warm_up.start_errors(),
+            ));
         }
         if wanted("new_exception") && self.span.is_some() {
             findings.extend(rules::new_exception(observation, ready, start, to));

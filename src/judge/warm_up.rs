@@ -27,6 +27,9 @@ const LONGEST: Duration = Duration::from_secs(2 * DEFAULT.as_secs());
 /// By how much the next release may be slower than the slowest one seen.
 const MARGIN: f64 = 2.0;
 
+/// Half a minute by default.
+const START_PART: u32 = 20;
+
 /// Learned times are multiples of it: a second more or less says nothing.
 const GRAIN_SECONDS: f64 = 10.0;
 
@@ -106,6 +109,12 @@ impl WarmUp {
             Patience::learn(newest.iter().filter_map(class).map(|settled| settled.seconds).collect())
         };
         Self { latency: of(|seen| seen.latency), saturation: of(|seen| seen.saturation) }
+    }
+
+    /// Calls that time out while a process starts fail for so long: a part of the
+    /// time in which it is slow.
+    pub fn start_errors(&self) -> Duration {
+        self.latency.settles / START_PART
     }
 
     /// For signals of one class; the default where nothing is learned of it.

@@ -104,7 +104,7 @@ impl Process {
 
     fn request(&mut self) {
         let route = self.rng.random_range(0..ROUTES.len());
-        let failing = if self.fault == Some(DemoFault::Errors) && route == 0 { 0.3 } else { 0.002 };
+        let failing = if self.fault == Some(DemoFault::Errors) && route == 0 { 0.6 } else { 0.002 };
         let failed = self.rng.random_bool(failing);
         // A young process is slow at first; that is not a fault.
         let age = clock::now().as_secs_f64() - self.began_at;

@@ -35,8 +35,8 @@ const GROWS: f64 = 1.1;
 /// What grows may do so until the process is warm enough to catch up.
 const CAUGHT_UP: Duration = Duration::from_secs(180);
 
-/// Calls that time out while a process starts fail for so long.
-const START_ERRORS: Duration = Duration::from_secs(30);
+/// For this part of the time to settle a slowness by any factor may be a start's.
+const HUGE_START_PART: u32 = 30;
 
 /// What a process tries on its way fails for longer while its connections and
 /// caches are new, and need not fail a request.
@@ -65,8 +65,10 @@ const ILL_FOR: Duration = Duration::from_secs(30);
 /// Part of all traffic that is left when none is lost.
 const KEPT_MIN: f64 = 0.7;
 
-/// Part of a leak's rise that came since its first quarter.
+/// Part of a leak's rise that came since its first quarter, and as much as need
+/// be of it, on the scale: what doubles again and again rises evenly there.
 const CLIMBED: f64 = 0.4;
+const CLIMBED_ENOUGH: f64 = 0.15;
 
 /// On the scale, half of what it was, or less.
 const HALVED: f64 = 0.7;
@@ -138,7 +140,11 @@ impl Look<'_> {
                 let stays = ratio - uncertainty > if known_slow { decayed.max(0.9) } else { 0.9 };
                 let lasts = if known_slow { ratio - uncertainty > decayed } else { ratio > 0.6 };
                 // One kind of request may be rare in the first minute.
-                let sure = if def.segment.is_none() { 30.0 } else { 90.0 };
+                let sure = if def.segment.is_none() {
+                    (patience.settles / HUGE_START_PART).as_secs_f64()
+                } else {
+                    90.0
+                };
                 let huge =
                     late > 1.4 && ((age > 150.0 * patience.stretch() && lasts) || (age > sure && stays));
                 let settles = match def.class {
@@ -160,7 +166,7 @@ impl Look<'_> {
                 let settles = match (def.class, def.shape) {
                     (SignalClass::Errors, Shape::Level) => SMOOTHED,
                     (SignalClass::Errors, Shape::Rate) if few => START_TRIES,
-                    (SignalClass::Errors | SignalClass::Logs, _) if few => START_ERRORS,
+                    (SignalClass::Errors | SignalClass::Logs, _) if few => self.warm_up.start_errors(),
                     (SignalClass::Business, _) => FIRST_ORDERS,
                     _ => Duration::ZERO,
                 };
@@ -322,8 +328,10 @@ impl Look<'_> {
         };
         let (last, previous, earlier, first) = (at(0), at(1), at(2), at(3));
         // What stands at a higher value rises by chance, and by little.
-        let rises =
-            last > previous && previous > earlier && earlier > first && last - first >= CLIMBED * last;
+        let rises = last > previous
+            && previous > earlier
+            && earlier > first
+            && last - first >= (CLIMBED * last).min(CLIMBED_ENOUGH);
         if !(last - first).is_finite() || !rises {
             return 0.0;
         }

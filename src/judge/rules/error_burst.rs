@@ -1,6 +1,8 @@
 //! Errors that need no statistics: a large part of the requests fails, or a
 //! kind of error appears that nobody has ever seen.
 
+use std::time::Duration;
+
 use crate::domain::Group;
 use crate::judge::{Detector, Finding, Outcome, sentence};
 use crate::signal::{Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
@@ -13,7 +15,6 @@ const BURST_RATIO_MIN: f64 = 0.08;
 
 /// Least share while a process is so young that its start may explain less.
 const START_RATIO_MIN: f64 = 0.4;
-const START_SECONDS: f64 = 30.0;
 
 /// Part of it that the newest step must still show.
 const GOES_ON: f64 = 0.5;
@@ -103,7 +104,14 @@ fn finding(
 }
 
 /// A large part of what the released machines do fails, at once and there only.
-pub fn error_burst(observation: &Observation<'_>, ready: &[Step], start: Step, to: Step) -> Option<Finding> {
+/// Processes younger than `starts` may fail for as long.
+pub fn error_burst(
+    observation: &Observation<'_>,
+    ready: &[Step],
+    start: Step,
+    to: Step,
+    starts: Duration,
+) -> Option<Finding> {
     let from = to - 3;
     let mut best: Option<Finding> = None;
     for (id, def) in observation.window.catalogue().signals() {
@@ -122,7 +130,7 @@ pub fn error_burst(observation: &Observation<'_>, ready: &[Step], start: Step, t
         let members = observation.groups.members.iter().zip(ready);
         let oldest = members.filter(|(m, _)| sums.shows.contains(&m.instance)).map(|(_, ready)| *ready).min();
         let served = oldest.map_or(0, |ready| to - ready) as f64 * observation.window.step().as_secs_f64();
-        let least = if served < START_SECONDS { START_RATIO_MIN } else { BURST_RATIO_MIN };
+        let least = if served < starts.as_secs_f64() { START_RATIO_MIN } else { BURST_RATIO_MIN };
         let wide = sums.shows.len() * 2 >= sums.judged;
         let newest = ratio(self::sums(observation, id, def, ready, to - 1, to).release);
         let goes_on = newest >= GOES_ON * now;
