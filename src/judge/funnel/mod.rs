@@ -51,6 +51,11 @@ const FIRST_TRAFFIC_SECONDS: f64 = 90.0;
 /// Least jumps from step to step that matter to anybody, on the scale: 7 %.
 const JUMPS_MIN: f64 = 0.07;
 
+/// On the scale, how many times as much of something nobody knows is a fault, and
+/// from which age on.
+const MULTIPLIED: f64 = 1.6;
+const MULTIPLIED_FOR_SECONDS: f64 = 180.0;
+
 /// Who showed no value in so many steps is not seen.
 const SEEN_STEPS: Step = 5;
 
@@ -361,7 +366,13 @@ impl Funnel {
             }
             SignalClass::Saturation => None,
             SignalClass::Other if self.described => {
-                Some("its meaning is not known, and signals of known meaning are there")
+                // Whatever is counted, five times as much of it is another program.
+                let other_program = def.shape == Shape::Rate
+                    && shift.upward
+                    && shift.values[3].is_some()
+                    && shift.change >= MULTIPLIED
+                    && shift.age_seconds >= MULTIPLIED_FOR_SECONDS;
+                (!other_program).then_some("its meaning is not known, and signals of known meaning are there")
             }
             SignalClass::Other if shift.upward || def.shape != Shape::Rate => None,
             // Orders and other events fall with the share of the traffic.
