@@ -10,6 +10,7 @@ use crate::signal::exposition::{Dialect, Limits, Reader};
 use crate::signal::{Groups, SignalSettings, Window};
 
 mod rules;
+mod strangers;
 mod warming;
 
 /// Seconds between scrapes.
