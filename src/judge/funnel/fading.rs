@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::signal::{Shape, SignalClass, SignalDef, SignalId, Step};
 
-use super::baseline::{Baseline, WINDOWS, mean, median};
+use super::baseline::{Baseline, View, WINDOWS, mean, median};
 use super::shift::{Look, NOISE_FLOOR, Shift};
 
 /// Machines released within this were released together.
@@ -72,6 +72,10 @@ const CLIMBED_ENOUGH: f64 = 0.15;
 
 /// On the scale, half of what it was, or less.
 const HALVED: f64 = 0.7;
+
+/// What is left of a rate that collapsed, and how many events must be missed by it.
+const COLLAPSED: f64 = 0.2;
+const COLLAPSED_EVENTS_MIN: f64 = 30.0;
 
 impl Look<'_> {
     /// Whether a change on young processes is a warm-up that fades. Machines
@@ -262,7 +266,46 @@ impl Look<'_> {
         }
         let early = self.difference_over(id, def, baseline, oldest, oldest + part, &first);
         let late = self.difference_over(id, def, baseline, self.to - part, self.to, &first);
-        early - late >= HALVED
+        early - late >= HALVED || self.rate_collapsed(id, def, baseline, &first, (oldest, part))
+    }
+
+    /// Whether `members` count far fewer events now than in their best part since
+    /// `oldest`, while the reference machines go on: who never had much of the
+    /// traffic hardly moves on the scale when it loses all of it.
+    fn rate_collapsed(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        members: &[usize],
+        (oldest, part): (Step, Step),
+    ) -> bool {
+        if def.shape != Shape::Rate || baseline.view != View::Level {
+            return false;
+        }
+        let sums = |of: &mut dyn Iterator<Item = usize>, from: Step, to: Step| {
+            let each = of.filter_map(|index| {
+                let member = &self.observation.groups.members[index];
+                Some(baseline.sums(&self.observation.cells(id, def, member, baseline.bound)?, from, to))
+            });
+            each.fold((0.0, 0.0), |(num, den), (n, d)| (num + n, den + d))
+        };
+        let rate = |(num, den): (f64, f64)| if den > 0.0 { num / den } else { f64::NAN };
+        let own = |from, to| sums(&mut members.iter().copied(), from, to);
+        let others = |from, to| rate(sums(&mut self.group(false), from, to));
+        let newest = self.to - part;
+        let now = own(newest, self.to);
+        let others_now = others(newest, self.to);
+        let mut from = oldest;
+        while from + part <= newest {
+            let kept = others_now / others(from, from + part);
+            let expected = rate(own(from, from + part)) * kept.min(1.0) * now.1;
+            if expected >= COLLAPSED_EVENTS_MIN && now.0 <= COLLAPSED * expected {
+                return true;
+            }
+            from += part;
+        }
+        false
     }
 
     /// Whether a gauge that never moved before stands still again on all released

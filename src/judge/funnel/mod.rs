@@ -297,7 +297,7 @@ impl Funnel {
             Some("the processes are young, and it may still fade")
         } else if let Some(why) = reference_is_missing(look, def, &shift) {
             Some(why)
-        } else if let Some(why) = past_is_missing(judged, def, &shift) {
+        } else if let Some(why) = past_is_missing(look, judged, def, &shift) {
             Some(why)
         } else if share_explains(look, def, &shift) {
             Some("machines that are given another share of the traffic are loaded otherwise")
@@ -352,7 +352,9 @@ impl Funnel {
                 let limits = if def.collected { COLLECTED_LEAKS } else { LEAKS };
                 let grown = limits.iter().find(|(age, _)| shift.age_seconds >= *age).map_or(0.6, |l| l.1);
                 let leaks = climb.is_finite() && climb > 0.45 && shift.change > grown;
-                let huge = shift.change > 0.6 && shift.practical > 4.0 && shift.age_seconds > 120.0;
+                // A new machine may always have been that full.
+                let much = if shift.values[0].is_some() { 0.6 } else { 1.4 };
+                let huge = shift.change > much && shift.practical > 4.0 && shift.age_seconds > 120.0;
                 (!leaks && !huge).then_some("it is higher, and has not climbed on for long enough")
             }
             SignalClass::Saturation if def.shape == Shape::Ratio => {
@@ -415,13 +417,16 @@ fn reference_is_missing(look: &Look<'_>, def: &SignalDef, shift: &Shift) -> Opti
 
 /// Machines without a past of their own are compared with others: what depends
 /// on their share of the traffic, or has no known meaning, may differ for ever.
-fn past_is_missing(judged: &Judged, def: &SignalDef, shift: &Shift) -> Option<&'static str> {
+fn past_is_missing(look: &Look<'_>, judged: &Judged, def: &SignalDef, shift: &Shift) -> Option<&'static str> {
     if shift.values[0].is_some() {
         return None;
     }
     let by_seconds = def.shape == Shape::Rate && !judged.baseline.by_traffic;
     let depends_on_share = match def.class {
-        SignalClass::Traffic => shift.values[1] != Some(0.0) || def.segment.is_some(),
+        SignalClass::Traffic => {
+            let fell = || look.fell_since_start(judged.id, def, &judged.baseline);
+            def.segment.is_some() || (shift.values[1] != Some(0.0) && !fell())
+        }
         SignalClass::Business => by_seconds || def.segment.is_some(),
         SignalClass::Other => true,
         SignalClass::Errors

@@ -51,6 +51,13 @@ const LONE_FACTOR: f64 = 1.6;
 const NEWCOMER_FACTOR: f64 = 1.5;
 const LONE_NEWCOMER_FACTOR: f64 = 2.2;
 
+/// Old differences between machines are drawn once in a release, and not anew at
+/// each look, for which the budget allows.
+const ONE_DRAW: f64 = 0.7;
+
+/// What fills is a fault only where it climbs, and that is seen on the machine itself.
+const CLIMBS: f64 = 0.3;
+
 /// Restless gauges are many, and their noise is the least known.
 const RESTLESS_FACTOR: f64 = 1.3;
 
@@ -543,8 +550,9 @@ impl Look<'_> {
             .any(|((c, r), b)| *r && c.is_finite() && !b.is_finite());
         if newcomers {
             // Old differences between machines average out in a group.
-            noise = noise
-                .hypot(baseline.spread * (1.0 / judged as f64 + 1.0 / reference.len().max(1) as f64).sqrt());
+            let share = if def.fills { CLIMBS } else { ONE_DRAW };
+            let spread = share * baseline.spread;
+            noise = noise.hypot(spread * (1.0 / judged as f64 + 1.0 / reference.len().max(1) as f64).sqrt());
         }
         noise.hypot(counting_noise(def, baseline, changes, window, released)).hypot(NOISE_FLOOR)
     }

@@ -168,3 +168,46 @@ fn an_outage_of_all_that_begins_before_the_new_version_serves_is_not_its_doing()
     assert!(!stops(&story(20)).contains(&"spreading"));
     assert!(stops(&story(90)).contains(&"spreading"));
 }
+
+/// Machines 0 and 1 are new ones: they answer from second 0 on only.
+fn newcomers(until: i64, page: impl Fn(usize, i64) -> Option<Vec<Shown>>) -> Vec<Verdict> {
+    Story::usual(until)
+        .tell(|machine, second| if machine < 2 && second < 0 { None } else { page(machine, second) })
+}
+
+#[test]
+fn a_new_machine_with_little_traffic_that_loses_it_all_is_seen() {
+    let story = |ends: i64| {
+        newcomers(900, move |machine, second| {
+            let rate = match (machine < 2, second < ends) {
+                (true, true) => 4.0,
+                (true, false) => 0.0,
+                (false, _) => 80.0,
+            };
+            Some(vec![grows("web_requests_total{code=\"200\"}", rate * jitter(machine, second, 11))])
+        })
+    };
+    assert_eq!(stops(&story(900)), Vec::<&str>::new(), "a small share is no loss");
+    assert!(!stops(&story(400)).is_empty());
+}
+
+#[test]
+fn a_leak_of_new_machines_is_seen_beside_a_single_old_one_and_a_bigger_program_is_none() {
+    let story = |leaks: bool| {
+        let story = Story { machines: 3, batches: vec![(0, vec![0, 1], None)], until: 2400 };
+        story.tell(move |machine, second| {
+            if machine < 2 && second < 0 {
+                return None;
+            }
+            let mb = match (machine < 2, leaks) {
+                (true, true) => 32.0 + second as f64 / 45.0,
+                (true, false) => 50.0,
+                (false, _) => 32.0,
+            };
+            let memory = mb * 1e6 * (1.0 + 0.1 * (jitter(machine, second, 12) - 1.0));
+            with(machine, second, vec![is("process_resident_memory_bytes", memory)])
+        })
+    };
+    assert_eq!(stops(&story(false)), Vec::<&str>::new());
+    assert!(reasons(&story(true)).iter().any(|r| r.contains("process_resident_memory_bytes")));
+}

@@ -12,7 +12,10 @@ pub fn log_level_of(series: &SeriesKey) -> Option<LogLevel> {
     let name = series.name();
     if !has_word(
         name,
-        &["log", "logs", "logback", "logging", "log4j2", "log4j", "serilog", "messages", "logger", "glog"],
+        &[
+            "log", "logs", "logback", "logging", "log4j2", "log4j", "serilog", "messages", "logger", "glog",
+            "sentry",
+        ],
     ) {
         return None;
     }
@@ -64,6 +67,14 @@ fn counts_requests(series: &SeriesKey) -> bool {
     })
 }
 
+/// Whether the value of a label that names kinds of error names one.
+fn is_error(kind: &str) -> bool {
+    !matches!(
+        kind.to_ascii_lowercase().as_str(),
+        "" | "none" | "no_error" | "ok" | "0" | "false" | "n/a" | "-"
+    )
+}
+
 /// Reads a counter's name.
 pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
     let name = series.name();
@@ -85,7 +96,15 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
         if has_stem(value, &["miss"]) {
             return CounterMeaning::Cache { hit: false };
         }
-        return CounterMeaning::Other;
+        if !has_stem(name, &["error", "exception", "fail", "timeout"]) {
+            return CounterMeaning::Other;
+        }
+    }
+    // Whatever is counted by kind of error is one.
+    if super::error_kind_of(series)
+        .is_some_and(|(label, kind)| super::is_error_label(label) && is_error(kind))
+    {
+        return CounterMeaning::Errors;
     }
     if has_stem(
         name,
