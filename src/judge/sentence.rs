@@ -5,6 +5,7 @@ use crate::signal::Unit;
 /// A value with its unit: `4.1 %`, `12.3 /s`, `350 ms`, `1.4 GiB`.
 pub fn value(value: f64, unit: Unit) -> String {
     match unit {
+        _ if value.is_nan() => "unknown".to_owned(),
         Unit::Ratio => format!("{} %", significant(value * 100.0)),
         Unit::PerSecond => format!("{} /s", significant(value)),
         Unit::Seconds if value.abs() < 1e-3 => format!("{} µs", significant(value * 1e6)),

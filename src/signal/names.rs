@@ -197,6 +197,11 @@ fn is_quantile_word(name: &str) -> bool {
     })
 }
 
+/// Whether a label's values are versions.
+pub fn is_version_label(label: &str) -> bool {
+    has_word(label, &["version", "ver", "build", "release", "revision", "sha", "commit", "tag"])
+}
+
 /// Labels that segment traffic: an endpoint, a region, a tenant.
 pub fn is_segment_label(label: &str) -> bool {
     const NOT: &[&str] = &[

@@ -49,6 +49,9 @@ const FIRST_ORDERS: Duration = Duration::from_secs(60);
 const MANY_ERRORS: f64 = 0.4;
 const MANY_TRIES: f64 = 0.5;
 
+/// As few as this come of slow answers for twice as long.
+const A_FEW_ERRORS: f64 = 0.02;
+
 /// A little slower for three tenths of the time to settle is what compilers
 /// and caches explain.
 const SLOW_START_TENTHS: u32 = 3;
@@ -62,8 +65,15 @@ const WELL_BEFORE: Duration = Duration::from_secs(45);
 /// What came later must last so long: longer than a collection or a batch job.
 const ILL_FOR: Duration = Duration::from_secs(30);
 
-/// Part of all traffic that is left when none is lost.
-const KEPT_MIN: f64 = 0.7;
+/// Traffic that left the released machines is lost where the others would serve
+/// more by this, on the scale and in units of how all machines' load wanders, had
+/// they taken it over, and took over less than this part of it.
+const MISSING_MIN: f64 = 0.15;
+const MISSING_NOISES: f64 = 4.0;
+const TAKEN_OVER_MAX: f64 = 0.5;
+
+/// Of the others' own traffic, how much less of it does not make all less.
+const LESS_BY_CHANCE: f64 = 0.05;
 
 /// Part of a leak's rise that came since its first quarter, and as much as need
 /// be of it, on the scale: what doubles again and again rises evenly there.
@@ -109,6 +119,7 @@ impl Look<'_> {
         let mut steady = false;
         let mut oldest_shown = None;
         let mut calm_elder = false;
+        let youngest = cohorts.last().map_or(self.to, |(ready, _)| *ready);
         for (ready, members) in &cohorts {
             let age = (self.to - ready) as f64 * step_seconds;
             let half = ((self.to - ready) / 2).max(1);
@@ -121,8 +132,12 @@ impl Look<'_> {
                     steady = true;
                     continue;
                 }
-                // Older machines that are well again show what becomes of the young.
-                calm_elder |= age >= CALM_AGE.as_secs_f64() && oldest_shown.is_none();
+                // Older machines that are well again show what becomes of the young,
+                // if they were as bad at their age.
+                let same_age = self.to - youngest;
+                let then = sign * self.difference_over(id, def, baseline, *ready, ready + same_age, members);
+                let was_bad = then.is_nan() || then >= 0.4 * shift.change;
+                calm_elder |= age >= CALM_AGE.as_secs_f64() && oldest_shown.is_none() && was_bad;
                 continue;
             }
             let window = WINDOWS.iter().rposition(|w| *w <= half).unwrap_or(0);
@@ -170,7 +185,15 @@ impl Look<'_> {
                 let settles = match (def.class, def.shape) {
                     (SignalClass::Errors, Shape::Level) => SMOOTHED,
                     (SignalClass::Errors, Shape::Rate) if few => START_TRIES,
-                    (SignalClass::Errors | SignalClass::Logs, _) if few => self.warm_up.start_errors(),
+                    (SignalClass::Errors | SignalClass::Logs, _) if few => {
+                        let starts = self.warm_up.start_errors();
+                        if shift.values[1].is_some_and(|after| after < A_FEW_ERRORS) {
+                            starts * 2
+                        } else {
+                            starts
+                        }
+                    }
+                    (SignalClass::Errors | SignalClass::Logs, _) => self.warm_up.start_errors() / 2,
                     (SignalClass::Business, _) => FIRST_ORDERS,
                     _ => Duration::ZERO,
                 };
@@ -337,18 +360,30 @@ impl Look<'_> {
     /// Whether traffic that left the released machines came to no other: the sum
     /// of all machines is much smaller, while no reference machine serves less.
     pub(super) fn traffic_is_lost(&self, def: &SignalDef, baseline: &Baseline, shift: &Shift) -> bool {
-        let [_, _, Some(before), Some(after)] = shift.values else { return false };
-        if def.class != SignalClass::Traffic || def.segment.is_some() || after < before {
+        let [_, _, Some(_), Some(_)] = shift.values else { return false };
+        if def.class != SignalClass::Traffic || def.segment.is_some() {
             return false;
         }
         let windows = [shift.steps];
         let changes = self.changes(shift.signal, def, baseline, &windows);
         let rate = |(num, den): &(f64, f64)| if *den > 0.0 { num / den } else { 0.0 };
-        let total = |sums: &[(f64, f64)]| sums.iter().map(rate).sum::<f64>();
+        let total = |sums: &[(f64, f64)], released: bool| -> f64 {
+            self.group(released).map(|member| rate(&sums[member])).sum()
+        };
         // Who restarts or was not read may serve all that is missed.
         let all_known =
             (0..self.released.len()).all(|member| changes.sums(0)[member].1 > 0.0 || !self.serves(member));
-        all_known && total(changes.sums(0)) < KEPT_MIN * total(&baseline.base_sums)
+        let (own_before, own) = (total(&baseline.base_sums, true), total(changes.sums(0), true));
+        let (before, now) = (total(&baseline.base_sums, false), total(changes.sums(0), false));
+        let lost = own_before - own;
+        if !all_known || lost <= 0.0 || before <= 0.0 || now < before * (1.0 - LESS_BY_CHANCE) {
+            return false;
+        }
+        // Had the others taken it over, they would serve so much more.
+        let window = WINDOWS.iter().position(|steps| *steps == shift.steps).unwrap_or(0);
+        let missing = ((before + lost) / now).ln();
+        let sure = missing >= (MISSING_NOISES * baseline.shared[window].0).max(MISSING_MIN);
+        sure && now - before < TAKEN_OVER_MAX * lost
     }
 
     /// The slope of the release group's recent change against its slope since

@@ -3,6 +3,7 @@
 
 mod baseline;
 mod counts;
+mod excuse;
 mod fading;
 mod mix;
 mod onset;
@@ -23,6 +24,7 @@ use crate::signal::{
 
 pub use baseline::{Baseline, Span, View, WINDOWS};
 pub use counts::{normal_tail, tail_probability};
+pub use excuse::{LATE_SECONDS, OUTLASTS_SECONDS};
 pub use screen::screen;
 pub use shift::{Budget, Look, Shift, is_counted};
 pub use vicinity::Vicinity;
@@ -39,10 +41,13 @@ const SMALL_ERROR_RATIO: f64 = 0.03;
 
 /// From these ages on, in seconds, memory that still climbs is believed to be
 /// a leak when it has grown by so much on the scale.
-const LEAKS: [(f64, f64); 2] = [(600.0, 0.12), (300.0, 0.3)];
+const LEAKS: [(f64, f64); 2] = [(900.0, 0.12), (300.0, 0.3)];
 
 /// The same for memory under a garbage collector.
 const COLLECTED_LEAKS: [(f64, f64); 2] = [(1800.0, 0.25), (600.0, 0.4)];
+
+/// On the scale, a third of the traffic is left; more than that moves by itself.
+const A_THIRD_LEFT: f64 = 1.2;
 
 /// Machines are drained before they restart and take traffic when their health
 /// is seen, while a proxy before them answers all the time and hides it.
@@ -307,6 +312,8 @@ impl Funnel {
             && shift.values[1].is_some_and(|jumps| jumps < JUMPS_MIN)
         {
             Some("it jumps more than it did, and still by little")
+        } else if let Some(why) = look.excuse(def, &shift) {
+            Some(why)
         } else {
             self.class_holds_back(look, judged, def, &shift)
         };
@@ -317,6 +324,11 @@ impl Funnel {
         }
         let held_back = held_back.or_else(|| {
             onset.filter(|o| o.is_usual).map(|_| "it changed like that before the release as well")
+        });
+        let held_back = held_back.or_else(|| {
+            look.is_late_and_alone(def, &shift).then_some(
+                "it began long after the release, and no machine is left to compare with: it must last",
+            )
         });
         let grade = if held_back.is_none() { Grade::Failing } else { Grade::Suspect };
         Graded {
@@ -351,7 +363,8 @@ impl Funnel {
                 let climb = look.climb(judged.id, def, &judged.baseline);
                 let limits = if def.collected { COLLECTED_LEAKS } else { LEAKS };
                 let grown = limits.iter().find(|(age, _)| shift.age_seconds >= *age).map_or(0.6, |l| l.1);
-                let leaks = climb.is_finite() && climb > 0.45 && shift.change > grown;
+                let own = shift.values[0].is_none() || shift.own_change > grown;
+                let leaks = climb.is_finite() && climb > 0.45 && shift.change > grown && own;
                 // A new machine may always have been that full.
                 let much = if shift.values[0].is_some() { 0.6 } else { 1.4 };
                 let huge = shift.change > much && shift.practical > 4.0 && shift.age_seconds > 120.0;
@@ -389,6 +402,10 @@ impl Funnel {
                     return Some("it may still wait for its first traffic");
                 }
                 let lost = || look.traffic_is_lost(def, &judged.baseline, shift);
+                let is_main = Some(judged.id) == look.observation.traffic;
+                if def.class == SignalClass::Traffic && shift.change < A_THIRD_LEFT && !(is_main && lost()) {
+                    return Some("less of the traffic, and others may have it");
+                }
                 (left > 0.03 && !fell && !lost()).then_some("a smaller share of the traffic from the start")
             }
         }

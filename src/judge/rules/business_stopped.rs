@@ -3,6 +3,7 @@
 
 use super::is_renamed;
 use crate::domain::Group;
+use crate::judge::funnel::{Funnel, View};
 use crate::judge::{Detector, Finding, Outcome, sentence};
 use crate::signal::{Observation, Shape, SignalClass, Step, Unit};
 
@@ -21,6 +22,7 @@ const REFERENCE_MIN: f64 = 0.5;
 /// business lives on.
 pub fn business_stopped(
     observation: &Observation<'_>,
+    funnel: &Funnel,
     ready: &[Step],
     start: Step,
     to: Step,
@@ -73,7 +75,8 @@ pub fn business_stopped(
             continue;
         };
         let expected = usual.min(elsewhere) * release.1;
-        let expected_events = expected / least.max(1.0);
+        let grain = funnel.baseline(id, View::Level).map_or(1.0, |baseline| baseline.grain);
+        let expected_events = expected / least.max(grain).max(1.0);
         let stopped = expected_events >= EXPECTED_MIN
             && release.0 <= LEFT_MAX * expected
             && elsewhere >= REFERENCE_MIN * usual

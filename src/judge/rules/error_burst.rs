@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::domain::Group;
+use crate::judge::funnel::{LATE_SECONDS, OUTLASTS_SECONDS};
 use crate::judge::{Detector, Finding, Outcome, sentence};
 use crate::signal::{Observation, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
@@ -138,12 +139,19 @@ pub fn error_burst(
         if !burst || best.as_ref().is_some_and(|b| b.release_after.unwrap_or(0.0) >= now) {
             continue;
         }
+        // An outage looks the same where no machine is left to compare with, and ends.
+        let alone = sums.reference.1 == 0.0;
+        let steps = (OUTLASTS_SECONDS / observation.window.step().as_secs_f64()).ceil() as Step;
+        let lasts =
+            || ratio(self::sums(observation, id, def, ready, to - steps, to).release) >= GOES_ON * now;
+        let outcome =
+            if alone && served > LATE_SECONDS && !lasts() { Outcome::Suspect } else { Outcome::Failing };
         let because = format!(
             "{}: {} on {}, reference {}, before {}, {} failed in the last {} s",
             def.name,
             sentence::value(now, Unit::Ratio),
             sentence::machines(sums.shows.len(), sums.judged),
-            sentence::value(reference, Unit::Ratio),
+            sentence::value(if alone { f64::NAN } else { reference }, Unit::Ratio),
             sentence::value(past, Unit::Ratio),
             sums.release.0,
             (observation.window.step() * 3).as_secs(),
@@ -153,7 +161,7 @@ pub fn error_burst(
             sums,
             "error_burst",
             Unit::Ratio,
-            Outcome::Failing,
+            outcome,
             because,
             observation.window.time_of(from),
             now / BURST_RATIO_MIN,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::domain::{Group, Timestamp};
 use crate::judge::{Detector, Finding, Outcome, sentence};
-use crate::signal::{Contact, Observation, SignalClass, Unit};
+use crate::signal::{Contact, InstanceWindow, Observation, SignalClass, Unit};
 
 /// When a silent instance is evidence.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,6 +61,29 @@ fn silence(contacts: &[(Timestamp, Contact)], since: Timestamp, now: Timestamp) 
     (now.since(if attempts > 0 { began } else { now }), attempts, false)
 }
 
+/// Whether a silence that has lasted for `duration` is the restart that brings the
+/// new version: a machine is drained first, and those of a large batch take turns.
+/// Who did not answer before its release has the new version already.
+fn is_due_to_restart(
+    observation: &Observation<'_>,
+    instance: &InstanceWindow,
+    since: Timestamp,
+    duration: Duration,
+    now: Timestamp,
+) -> bool {
+    let began = now - duration;
+    let settle = CrashLoop::default().settle.max(observation.window.step() * 2);
+    let together = observation.groups.members.iter().filter(|m| m.released_at == Some(since)).count();
+    let in_turn = settle * (1 + u32::try_from(together).unwrap_or(u32::MAX).min(TURNS_MAX));
+    let was_old = instance.contacts.iter().any(|(at, contact)| *at < since && *contact == Contact::Served);
+    let restarted = instance.restarts.iter().any(|at| *at >= since - settle);
+    let silent_before = instance
+        .contacts
+        .iter()
+        .any(|(at, contact)| *at >= since && *at < began && *contact == Contact::Silent);
+    was_old && !restarted && !silent_before && began <= since + in_turn
+}
+
 /// The longest silence of any instance before `until`.
 fn longest_silence_before(observation: &Observation<'_>, until: Timestamp) -> Duration {
     let mut longest = Duration::ZERO;
@@ -104,7 +127,8 @@ pub fn instance_silent(observation: &Observation<'_>, now: Timestamp, limits: Si
                 if attempts < 2 {
                     continue;
                 }
-                let limit = if served { limits.after_serving } else { limits.after_release };
+                let restarts = served && is_due_to_restart(observation, instance, since, duration, now);
+                let limit = if served && !restarts { limits.after_serving } else { limits.after_release };
                 let limit = limit.max(step * 4).max(*usual + *usual / 2);
                 if attempts >= 4 && duration >= limit {
                     silent.push(member.instance.clone());

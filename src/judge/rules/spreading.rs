@@ -80,6 +80,12 @@ pub fn spreading(
     let batches: BTreeSet<Step> =
         members.iter().filter_map(|m| m.released_at).map(|at| window.step_at(at)).collect();
     let first = batches.first().copied();
+    let new = |batch: Step| batch + steps(STARTS) > to;
+    // Machines that restart leave their work to the others.
+    let away = members
+        .iter()
+        .zip(serving)
+        .any(|(m, serving)| *serving >= to && m.released_at.is_some_and(|at| new(window.step_at(at))));
     let mut best: Option<(Rise, &SignalDef, Step)> = None;
     for batch in batches {
         let of_batch = members
@@ -138,7 +144,7 @@ pub fn spreading(
         detector: Detector::Rule,
         test: "spreading".to_owned(),
         // With each batch a coincidence is more likely.
-        outcome: if Some(batch) == first { Outcome::Failing } else { Outcome::Suspect },
+        outcome: if Some(batch) == first && !away { Outcome::Failing } else { Outcome::Suspect },
         because,
         release_before,
         release_after,

@@ -103,6 +103,12 @@ impl SignalDef {
             && names::is_idle_share(&self.metric)
     }
 
+    /// Whether it is counted by the version of whatever makes it: of the service
+    /// itself, or of its clients.
+    pub fn is_of_version(&self) -> bool {
+        self.segment.as_ref().is_some_and(|(label, _)| names::is_version_label(label))
+    }
+
     /// Whether it is what waits to be worked off, as its name says.
     pub fn is_backlog(&self) -> bool {
         self.shape == Shape::Level && self.class == SignalClass::Saturation && names::is_backlog(&self.metric)

@@ -129,8 +129,17 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
             "deadletter",
             "throttl",
             "refus",
+            "degrad",
+            "fallback",
+            "corrupt",
+            "mismatch",
+            "malformed",
+            "violation",
+            "overflow",
+            "disconnect",
         ],
     ) && !has_word(name, &["gc", "page"])
+        || has_word(name, &["lost", "invalid", "unavailable", "shed"])
         || has_word(name, &["dead"]) && has_word(name, &["letter", "letters", "lettered"])
     {
         // A scheduler that holds a process back is load, and nobody's error.

@@ -1,0 +1,93 @@
+//! What else than the new version may have made a change: no reference machine
+//! is left to tell, machines that restart leave their work to others, or a new
+//! version only counts under its own name.
+
+use crate::signal::{SignalClass, SignalDef, Step};
+
+use super::baseline::WINDOWS;
+use super::shift::{Look, Shift};
+
+/// What begins so much later than the new version serves, in seconds, may be
+/// anything's doing where no machine is left to compare with, and is believed when
+/// it has lasted for so long: outages end.
+pub const LATE_SECONDS: f64 = 240.0;
+/// See [`LATE_SECONDS`].
+pub const OUTLASTS_SECONDS: f64 = 300.0;
+
+/// On the scale, more traffic than this is other machines' as well: a fifth.
+const CROWDED: f64 = 0.18;
+
+/// A machine that is away for longer than this, in seconds, does not restart.
+const RESTART_SECONDS: f64 = 300.0;
+
+/// When machines that restarted do their share again, in seconds.
+const BACK_SECONDS: f64 = 45.0;
+
+impl Look<'_> {
+    /// Why a change need not be the release's, if there is a reason.
+    pub(super) fn excuse(&self, def: &SignalDef, shift: &Shift) -> Option<&'static str> {
+        if counts_new_version(def, shift) {
+            Some("a version that is new counts under its own name")
+        } else if self.is_crowded(def, shift) {
+            Some("machines that restart leave their work to these")
+        } else {
+            None
+        }
+    }
+
+    /// Whether a change began when the released machines had served well for long,
+    /// and no reference machine is left: an outage looks the same then. What fills
+    /// or crashes does so by itself.
+    pub(super) fn is_late_and_alone(&self, def: &SignalDef, shift: &Shift) -> bool {
+        let by_itself = def.fills || def.class == SignalClass::Health || (def.error_kind && shift.is_new);
+        if by_itself || self.seconds(self.to - shift.since) >= OUTLASTS_SECONDS {
+            return false;
+        }
+        if self.group(false).any(|member| self.serves(member)) {
+            return false;
+        }
+        let served = shift.shows.iter().map(|index| self.ready[*index]).min();
+        served.is_some_and(|ready| self.seconds(shift.since - ready) >= LATE_SECONDS)
+    }
+
+    /// Whether machines are away or just back, and those that show the change have
+    /// more to do.
+    fn is_crowded(&self, def: &SignalDef, shift: &Shift) -> bool {
+        let asked = match def.class {
+            SignalClass::Errors | SignalClass::Latency | SignalClass::Saturation | SignalClass::Logs => {
+                !def.fills
+            }
+            SignalClass::Other => true,
+            SignalClass::Traffic | SignalClass::Business | SignalClass::Health => false,
+        };
+        let Some(traffic) = self.traffic.filter(|_| asked) else { return false };
+        let window = WINDOWS.iter().position(|steps| *steps == shift.steps).unwrap_or(0);
+        let change = traffic.change(window);
+        let (mut total, mut count) = (0.0, 0.0);
+        for more in shift.shows.iter().map(|index| change[*index]).filter(|change| change.is_finite()) {
+            total += more;
+            count += 1.0;
+        }
+        count > 0.0 && total / count >= CROWDED && self.some_are_away()
+    }
+
+    /// Whether a machine that is released is not back, or has not been for long.
+    fn some_are_away(&self) -> bool {
+        let members = &self.observation.groups.members;
+        members.iter().zip(self.ready).any(|(member, ready)| {
+            let Some(released_at) = member.released_at else { return false };
+            let since = self.to - self.observation.window.step_at(released_at);
+            self.seconds(self.to - *ready) < BACK_SECONDS && self.seconds(since) <= RESTART_SECONDS
+        })
+    }
+
+    fn seconds(&self, steps: Step) -> f64 {
+        steps as f64 * self.observation.window.step().as_secs_f64()
+    }
+}
+
+/// Whether what is counted by version is of one that nobody had before.
+fn counts_new_version(def: &SignalDef, shift: &Shift) -> bool {
+    let [own_before, _, before, now] = shift.values;
+    def.is_of_version() && [own_before, before, now].into_iter().flatten().all(|value| value == 0.0)
+}
