@@ -1,5 +1,6 @@
 //! `replay`: past releases through the same engine that runs live.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapters::chain::chain;
 use crate::adapters::recording::{self, Recording, RecordingError};
-use crate::domain::{Label, LabelOutcome, ReleaseOrder, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp};
+use crate::domain::{
+    Batch, InstanceId, Label, LabelOutcome, ReleaseOrder, Scrape, ScrapeFailure, ScrapeOutcome, Timestamp,
+};
 use crate::guard::engine::{Effect, Input};
 use crate::guard::{Action, Decision, Engine, EngineSettings, Mode, Settlement};
 use crate::judge::{Finding, Outcome, WarmUp, WarmUpSeen};
@@ -26,6 +29,9 @@ const NOTHING_JUDGED: &str = "nothing was judged: ";
 
 /// The exit status of arguments that do not go together, as clap has it.
 const USAGE: u8 = 2;
+
+/// For how long a released instance is asked for that has never answered.
+const NEVER_CAME_BACK: Duration = Duration::from_secs(600);
 
 /// Characters of a sentence in the table.
 const BECAUSE_MAX: usize = 110;
@@ -371,7 +377,7 @@ impl Course<'_> {
         let mut run = Run { engine: Engine::new(settings), tally: Tally::default() };
 
         let mut pending_order = Some(live_order(order));
-        let mut silence = SilenceFiller::new(!self.has_up, run.engine.window().step());
+        let mut silence = SilenceFiller::new(!self.has_up, run.engine.window().step(), order);
         for scrape in scrapes {
             let now = scrape.at;
             if pending_order.as_ref().is_some_and(|o| now >= o.started_at) {
@@ -543,13 +549,20 @@ pub fn scrape_interval(recording: &Recording) -> Duration {
 struct SilenceFiller {
     active: bool,
     step: Duration,
-    last: std::collections::BTreeMap<crate::domain::InstanceId, Timestamp>,
+    last: BTreeMap<InstanceId, Timestamp>,
+    /// Released instances that have shown nothing yet, and their batch's beginning.
+    awaited: BTreeMap<InstanceId, Timestamp>,
     checked: Timestamp,
 }
 
 impl SilenceFiller {
-    fn new(active: bool, step: Duration) -> Self {
-        Self { active, step, last: std::collections::BTreeMap::new(), checked: Timestamp::default() }
+    fn new(active: bool, step: Duration, order: &ReleaseOrder) -> Self {
+        let of_batch = |batch: &Batch| {
+            let at = batch.started_at;
+            batch.instances.clone().into_iter().map(move |instance| (instance, at))
+        };
+        let awaited = order.batches.iter().flat_map(of_batch).collect();
+        Self { active, step, last: BTreeMap::new(), awaited, checked: Timestamp::default() }
     }
 
     fn before(&mut self, scrape: &Scrape) -> Vec<Scrape> {
@@ -560,10 +573,13 @@ impl SilenceFiller {
         if scrape.at.since(self.checked) >= self.step {
             self.checked = scrape.at;
             let overdue = self.step + self.step / 2;
-            for (instance, at) in &mut self.last {
-                // Long gone instances were replaced, not silent.
-                let age = scrape.at.since(*at);
-                if age > overdue && age < self.step * 30 {
+            // Long gone instances were replaced, not silent.
+            let gone = |at: Timestamp| scrape.at >= at && scrape.at.since(at) < self.step * 30;
+            let due = |at: Timestamp| scrape.at.since(at) < NEVER_CAME_BACK.max(self.step * 30);
+            let once = self.last.iter().filter(|(_, at)| gone(**at));
+            let never = self.awaited.iter().filter(|(_, at)| scrape.at >= **at && due(**at));
+            for (instance, at) in once.chain(never) {
+                if scrape.at.since(*at) > overdue {
                     silent.push(Scrape {
                         instance: instance.clone(),
                         at: scrape.at,
@@ -574,6 +590,7 @@ impl SilenceFiller {
                 }
             }
         }
+        self.awaited.remove(&scrape.instance);
         self.last.insert(scrape.instance.clone(), scrape.at);
         silent
     }

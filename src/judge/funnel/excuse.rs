@@ -2,7 +2,7 @@
 //! is left to tell, machines that restart leave their work to others, or a new
 //! version only counts under its own name.
 
-use crate::signal::{SignalClass, SignalDef, Step};
+use crate::signal::{SignalClass, SignalDef, SignalId, Step};
 
 use super::baseline::WINDOWS;
 use super::shift::{Look, Shift};
@@ -20,6 +20,11 @@ const CROWDED: f64 = 0.18;
 /// A machine that is away for longer than this, in seconds, does not restart.
 const RESTART_SECONDS: f64 = 300.0;
 
+/// New machines that get less than this part of what each of the others gets, from
+/// this age on in seconds, are not given it.
+const LEFT_OUT: f64 = 0.35;
+const LEFT_OUT_SECONDS: f64 = 300.0;
+
 /// When machines that restarted do their share again, in seconds.
 const BACK_SECONDS: f64 = 45.0;
 
@@ -33,6 +38,32 @@ impl Look<'_> {
         } else {
             None
         }
+    }
+
+    /// Whether new machines that no weight was told of get so little of the main
+    /// traffic for so long that they are not registered for it, or not ready again
+    /// and again.
+    pub(super) fn is_left_out(&self, id: SignalId, def: &SignalDef, shift: &Shift) -> bool {
+        let [None, Some(now), _, Some(others)] = shift.values else { return false };
+        let members = &self.observation.groups.members;
+        let told = shift.shows.iter().any(|index| members[*index].weight_is_given);
+        def.class == SignalClass::Traffic
+            && Some(id) == self.observation.traffic
+            && !told
+            && shift.shows.iter().all(|index| self.is_machine(*index))
+            && now <= LEFT_OUT * others
+            && shift.age_seconds >= LEFT_OUT_SECONDS
+    }
+
+    /// Whether a member tells of the resources it uses; what stands for a version or
+    /// a region of the clients gets as many of them as install it.
+    fn is_machine(&self, member: usize) -> bool {
+        let observation = self.observation;
+        let Some(instance) = observation.instance(&observation.groups.members[member]) else { return false };
+        let catalogue = observation.window.catalogue();
+        catalogue
+            .signals()
+            .any(|(id, def)| def.class == SignalClass::Saturation && instance.column(id).is_some())
     }
 
     /// Whether a change began when the released machines had served well for long,

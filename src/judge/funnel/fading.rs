@@ -14,8 +14,10 @@ const SAME_COHORT: Duration = Duration::from_secs(45);
 /// From this age on, a machine that shows nothing is believed to be well.
 const CALM_AGE: Duration = Duration::from_secs(180);
 
-/// Youngest age at which a warming signal is judged at all.
+/// Youngest age at which a warming signal is judged at all, and a latency that is
+/// not huge: queues of a start rise before they fall.
 const WARM_AGE_MIN: Duration = Duration::from_secs(45);
+const WARM_LATENCY_AGE_MIN: Duration = Duration::from_secs(75);
 
 /// Compilers and caches keep a young process's CPU busy for this part of the
 /// time to settle, evenly.
@@ -172,6 +174,7 @@ impl Look<'_> {
                     SignalClass::Latency if late < SMALL_SLOWNESS => {
                         patience.settles * SLOW_START_TENTHS / 10
                     }
+                    SignalClass::Latency => WARM_LATENCY_AGE_MIN,
                     _ => WARM_AGE_MIN,
                 };
                 let drained = if ratio < GROWS { DRAINED } else { CAUGHT_UP };

@@ -401,7 +401,10 @@ impl Funnel {
                 {
                     return Some("it may still wait for its first traffic");
                 }
-                let lost = || look.traffic_is_lost(def, &judged.baseline, shift);
+                let lost = || {
+                    look.traffic_is_lost(def, &judged.baseline, shift)
+                        || look.is_left_out(judged.id, def, shift)
+                };
                 let is_main = Some(judged.id) == look.observation.traffic;
                 if def.class == SignalClass::Traffic && shift.change < A_THIRD_LEFT && !(is_main && lost()) {
                     return Some("less of the traffic, and others may have it");
@@ -442,7 +445,8 @@ fn past_is_missing(look: &Look<'_>, judged: &Judged, def: &SignalDef, shift: &Sh
     let depends_on_share = match def.class {
         SignalClass::Traffic => {
             let fell = || look.fell_since_start(judged.id, def, &judged.baseline);
-            def.segment.is_some() || (shift.values[1] != Some(0.0) && !fell())
+            let is_left_out = || look.is_left_out(judged.id, def, shift);
+            def.segment.is_some() || (shift.values[1] != Some(0.0) && !fell() && !is_left_out())
         }
         SignalClass::Business => by_seconds || def.segment.is_some(),
         SignalClass::Other => true,

@@ -77,6 +77,7 @@ pub fn standstill(observation: &Observation<'_>, ready: &[Step], start: Step, to
         return None;
     }
     let (mut standing, mut judged, mut shown) = (Vec::new(), 0, BTreeSet::new());
+    let mut fell_silent = 0;
     for index in asked {
         // What is not on the page stands nowhere: another rule's matter.
         let instance = observation.instance(&members[index]);
@@ -90,9 +91,20 @@ pub fn standstill(observation: &Observation<'_>, ready: &[Step], start: Step, to
         if enough && !traffic_moves(&index) {
             standing.push(members[index].instance.clone());
             shown.extend(still);
+            let worked = due.iter().any(|(id, _)| {
+                let column = instance.and_then(|instance| instance.column(*id));
+                column.is_some_and(|column| column.sum(ready[index], from).0 > 0.0)
+            });
+            let longer = due.iter().all(|(id, _)| {
+                let column = instance.and_then(|instance| instance.column(*id));
+                column.is_none_or(|column| column.sum(from - steps, from).0 == 0.0)
+            });
+            fell_silent += usize::from(worked && longer);
         }
     }
-    if standing.is_empty() || standing.len() * 2 < judged {
+    // One among several may hang alone if it is seen to: it worked, and has not for
+    // twice as long.
+    if standing.is_empty() || (standing.len() * 2 < judged && fell_silent < standing.len()) {
         return None;
     }
     let examples: Vec<&str> = shown.iter().copied().take(3).collect();

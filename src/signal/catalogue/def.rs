@@ -109,6 +109,11 @@ impl SignalDef {
         self.segment.as_ref().is_some_and(|(label, _)| names::is_version_label(label))
     }
 
+    /// Whether it is time spent waiting for something, as its name says.
+    pub fn is_waiting(&self) -> bool {
+        names::has_word(&self.metric, &["wait", "waiting", "waits", "acquire", "queued", "blocked"])
+    }
+
     /// Whether it is what waits to be worked off, as its name says.
     pub fn is_backlog(&self) -> bool {
         self.shape == Shape::Level && self.class == SignalClass::Saturation && names::is_backlog(&self.metric)
