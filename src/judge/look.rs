@@ -314,7 +314,7 @@ impl Judge {
             findings.extend(rules::new_exception(observation, ready, start, to));
         }
         if wanted("business_stopped") && self.span.is_some() {
-            findings.extend(rules::business_stopped(observation, &self.funnel, ready, start, to));
+            findings.extend(rules::business_stopped(observation, ready, start, to));
         }
         if wanted("metrics_missing") && self.span.is_some() {
             findings.extend(rules::metrics_missing(observation, ready, start, to));

@@ -372,14 +372,15 @@ impl Look<'_> {
         let Scratch { change, values: buffer } = scratch;
         change.clear();
         change.extend_from_slice(changes.change(window));
-        if let Some(only) = only {
-            for (index, change) in change.iter_mut().enumerate() {
-                if index != only && self.is_released(index) {
-                    *change = f64::NAN;
-                }
+        // One machine is compared with all others, of its own version as well.
+        let alone: Vec<bool>;
+        let released = match only {
+            Some(only) => {
+                alone = (0..members.len()).map(|index| index == only).collect();
+                &alone
             }
-        }
-        let released = self.released;
+            None => self.released,
+        };
         self.allow_for_traffic(def, baseline, window, change);
         let judged = change.iter().zip(released).filter(|(c, r)| **r && c.is_finite()).count();
         if judged == 0 {
@@ -387,7 +388,7 @@ impl Look<'_> {
         }
         let difference = contrast(change, released, buffer);
         let own = mean(change.iter().zip(released).filter(|(_, r)| **r).map(|(c, _)| *c));
-        let has_reference = change.iter().zip(released).any(|(c, r)| !*r && c.is_finite());
+        let has_reference = change.iter().zip(self.released).any(|(c, r)| !*r && c.is_finite());
         let sign = bad_direction(def, baseline).unwrap_or(if difference > 0.0 { 1.0 } else { -1.0 });
         let upward = sign > 0.0;
         let (directed, own) = (sign * difference, sign * own);
@@ -438,7 +439,7 @@ impl Look<'_> {
             return None;
         }
 
-        let count = self.count_tail(def, baseline, changes, window, released, only);
+        let count = self.count_tail(def, baseline, changes, window, released);
         let score = if counted {
             count.score
         } else {
@@ -567,7 +568,6 @@ impl Look<'_> {
         changes: &Changes<'_>,
         window: usize,
         released: &[bool],
-        only: Option<usize>,
     ) -> Count {
         if !is_counted(def) || baseline.dispersion.is_empty() {
             return Count { tail: 1.0, score: 0.0, beyond_worst: 0.0, is_new: false };
@@ -577,9 +577,6 @@ impl Look<'_> {
         let (mut now_events, mut now_exposure) = (0.0, 0.0);
         let (mut own_events, mut own_exposure) = (0.0, 0.0);
         for (index, released) in released.iter().enumerate() {
-            if *released && only.is_some_and(|only| only != index) {
-                continue;
-            }
             let (num, den) = changes.sums(window)[index];
             let (before_num, before_den) = baseline.totals.get(index).copied().unwrap_or_default();
             past_events += before_num;

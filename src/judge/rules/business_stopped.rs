@@ -3,7 +3,6 @@
 
 use super::is_renamed;
 use crate::domain::Group;
-use crate::judge::funnel::{Funnel, View};
 use crate::judge::{Detector, Finding, Outcome, sentence};
 use crate::signal::{Observation, Shape, SignalClass, Step, Unit};
 
@@ -22,7 +21,6 @@ const REFERENCE_MIN: f64 = 0.5;
 /// business lives on.
 pub fn business_stopped(
     observation: &Observation<'_>,
-    funnel: &Funnel,
     ready: &[Step],
     start: Step,
     to: Step,
@@ -65,18 +63,19 @@ pub fn business_stopped(
         }
         // Amounts are no counts: the least that ever came at once is one event.
         let mut least = f64::INFINITY;
+        let mut clusters = Clusters::default();
         for member in &observation.groups.members {
             let Some(cells) = observation.cells(id, def, member, None) else { continue };
             add(&mut past, cells.sum(oldest, start));
             let increments = (oldest..start).map(|step| cells.at(step).0).filter(|events| *events > 0.0);
             least = increments.fold(least, f64::min);
+            clusters.add((oldest..start).map(|step| cells.at(step)));
         }
         let (Some(usual), Some(now), Some(elsewhere)) = (rate(past), rate(release), rate(reference)) else {
             continue;
         };
         let expected = usual.min(elsewhere) * release.1;
-        let grain = funnel.baseline(id, View::Level).map_or(1.0, |baseline| baseline.grain);
-        let expected_events = expected / least.max(grain).max(1.0);
+        let expected_events = expected / least.max(clusters.factor()).max(1.0);
         let stopped = expected_events >= EXPECTED_MIN
             && release.0 <= LEFT_MAX * expected
             && elsewhere >= REFERENCE_MIN * usual
@@ -113,4 +112,53 @@ pub fn business_stopped(
         });
     }
     best
+}
+
+/// How much more a count wanders from step to step than events that come one by
+/// one: what one event adds to an amount, and how they cluster.
+#[derive(Default)]
+struct Clusters {
+    squares: f64,
+    pairs: f64,
+    total: f64,
+    steps: f64,
+}
+
+impl Clusters {
+    fn add(&mut self, steps: impl Iterator<Item = (f64, f64)>) {
+        let mut last: Option<f64> = None;
+        for (events, _) in steps.filter(|(_, exposure)| *exposure > 0.0) {
+            self.total += events;
+            self.steps += 1.0;
+            if let Some(last) = last {
+                self.squares += (events - last) * (events - last);
+                self.pairs += 1.0;
+            }
+            last = Some(events);
+        }
+    }
+
+    /// Variance over mean, as neighbouring steps show it: the day does not move it.
+    fn factor(&self) -> f64 {
+        let (mean, variance) = (self.total / self.steps, 0.5 * self.squares / self.pairs);
+        if mean > 0.0 && variance.is_finite() { variance / mean } else { 1.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_wanders_by_what_one_event_adds_and_a_count_by_one() {
+        let factor = |steps: &[f64]| {
+            let mut clusters = Clusters::default();
+            clusters.add(steps.iter().map(|events| (*events, 1.0)));
+            clusters.factor()
+        };
+        // Differences of 40: variance 800, mean 20.
+        assert!((factor(&[0.0, 40.0, 0.0, 40.0]) - 40.0).abs() < 1e-9);
+        assert_eq!(factor(&[5.0, 5.0, 5.0]), 0.0);
+        assert_eq!(factor(&[]), 1.0);
+    }
 }

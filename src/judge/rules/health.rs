@@ -111,7 +111,7 @@ pub fn instance_silent(observation: &Observation<'_>, now: Timestamp, limits: Si
     // Asked only where somebody is silent: it walks through everybody's past.
     let usual = LazyCell::new(|| longest_silence_before(observation, first_release));
     let (mut silent, mut released, mut longest) = (Vec::new(), 0usize, Duration::ZERO);
-    let mut suspicious = 0;
+    let (mut suspicious, mut any_served) = (0, false);
     let (mut reference, mut reference_silent) = (0usize, 0usize);
     for member in &groups.members {
         let Some(instance) = observation.instance(member) else { continue };
@@ -132,6 +132,7 @@ pub fn instance_silent(observation: &Observation<'_>, now: Timestamp, limits: Si
                 let limit = limit.max(step * 4).max(*usual + *usual / 2);
                 if attempts >= 4 && duration >= limit {
                     silent.push(member.instance.clone());
+                    any_served |= served;
                     longest = longest.max(duration);
                 } else if duration >= limit / 2 {
                     suspicious += 1;
@@ -139,8 +140,10 @@ pub fn instance_silent(observation: &Observation<'_>, now: Timestamp, limits: Si
             }
         }
     }
-    // The same silence elsewhere is a network's or a collector's.
-    let shared = reference_silent * 2 > reference && reference > 0;
+    // The same silence elsewhere is a network's or a collector's; machines that were
+    // replaced are silent as well, while the new ones never answer.
+    let elsewhere = if any_served { reference_silent * 2 } else { reference_silent };
+    let shared = reference > 0 && (elsewhere > reference || reference_silent == reference);
     if silent.is_empty() && (suspicious == 0 || shared) {
         return None;
     }
