@@ -2,7 +2,7 @@
 //! is left to tell, machines that restart leave their work to others, or a new
 //! version only counts under its own name.
 
-use crate::signal::{SignalClass, SignalDef, SignalId, Step};
+use crate::signal::{Shape, SignalClass, SignalDef, SignalId, Step};
 
 use super::baseline::WINDOWS;
 use super::shift::{Look, Shift};
@@ -30,14 +30,43 @@ const BACK_SECONDS: f64 = 45.0;
 
 impl Look<'_> {
     /// Why a change need not be the release's, if there is a reason.
-    pub(super) fn excuse(&self, def: &SignalDef, shift: &Shift) -> Option<&'static str> {
+    pub(super) fn excuse(&self, id: SignalId, def: &SignalDef, shift: &Shift) -> Option<&'static str> {
         if counts_new_version(def, shift) {
             Some("a version that is new counts under its own name")
+        } else if self.is_new_metric(id, def) {
+            Some("only the new version counts it, and what fails is counted elsewhere as well")
         } else if self.is_crowded(def, shift) {
             Some("machines that restart leave their work to these")
         } else {
             None
         }
+    }
+
+    /// Whether failures are counted by a metric that nobody had before the release,
+    /// and others that were there count failures too: a new part of the program
+    /// counts its own.
+    fn is_new_metric(&self, id: SignalId, def: &SignalDef) -> bool {
+        if !matches!(def.class, SignalClass::Errors | SignalClass::Logs) || def.shape != Shape::Rate {
+            return false;
+        }
+        let (window, groups) = (self.observation.window, self.observation.groups);
+        let first = groups.members.iter().filter_map(|member| member.released_at).min();
+        let Some(start) = first.map(|at| window.step_at(at)) else { return false };
+        let was_there = |id: SignalId| {
+            groups.members.iter().any(|member| {
+                let column = self.observation.instance(member).and_then(|instance| instance.column(id));
+                column.is_some_and(|column| column.sum(window.oldest_step(), start).1 > 0.0)
+            })
+        };
+        if was_there(id) {
+            return false;
+        }
+        let signals = || window.catalogue().signals();
+        let of_metric = |(_, other): &(SignalId, &SignalDef)| other.metric == def.metric;
+        let fails =
+            |(_, other): &(SignalId, &SignalDef)| other.class == SignalClass::Errors && !other.refusals;
+        !signals().filter(of_metric).any(|(id, _)| was_there(id))
+            && signals().filter(|s| fails(s) && !of_metric(s)).any(|(id, _)| was_there(id))
     }
 
     /// Whether new machines that no weight was told of get so little of the main

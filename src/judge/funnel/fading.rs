@@ -17,7 +17,11 @@ const CALM_AGE: Duration = Duration::from_secs(180);
 /// Youngest age at which a warming signal is judged at all, and a latency that is
 /// not huge: queues of a start rise before they fall.
 const WARM_AGE_MIN: Duration = Duration::from_secs(45);
-const WARM_LATENCY_AGE_MIN: Duration = Duration::from_secs(75);
+const WARM_LATENCY_AGE_MIN: Duration = Duration::from_secs(120);
+
+/// By how much surer it must be that a latency does not fade, as look after look
+/// asks it.
+const ASKED_AGAIN: f64 = 1.5;
 
 /// Compilers and caches keep a young process's CPU busy for this part of the
 /// time to settle, evenly.
@@ -33,6 +37,10 @@ const SMOOTHED_START: Duration = Duration::from_secs(300);
 /// grows.
 const DRAINED: Duration = Duration::from_secs(300);
 const GROWS: f64 = 1.1;
+
+/// What shrinks all the time is being worked off for up to so long.
+const WORKED_OFF: Duration = Duration::from_secs(1800);
+const SHRINKS: f64 = 0.97;
 
 /// What grows may do so until the process is warm enough to catch up.
 const CAUGHT_UP: Duration = Duration::from_secs(180);
@@ -178,11 +186,16 @@ impl Look<'_> {
                     _ => WARM_AGE_MIN,
                 };
                 let drained = if ratio < GROWS { DRAINED } else { CAUGHT_UP };
-                let drains = def.is_backlog() && age < drained.as_secs_f64();
+                let drains = (def.is_backlog() && age < drained.as_secs_f64())
+                    || (def.is_arrears()
+                        && age < WORKED_OFF.as_secs_f64()
+                        && self.is_worked_off(id, def, baseline, *ready, members));
                 let young = drains || age < settles.max(WARM_AGE_MIN).as_secs_f64().max(2.0 * step_seconds);
                 let waits = def.class == SignalClass::Saturation || def.shape == Shape::Level;
                 let huge = huge && !(young && waits);
-                !huge && (young || ratio - uncertainty < decayed)
+                // The noise of neighbouring looks is alike, and each asks.
+                let times = if def.class == SignalClass::Latency { ASKED_AGAIN } else { 1.0 };
+                !huge && (young || ratio - times * uncertainty < decayed)
             } else {
                 // Rules that record rates show a start's errors for a minute.
                 let settles = match (def.class, def.shape) {
@@ -211,6 +224,27 @@ impl Look<'_> {
         shift.is_brief = oldest_shown.is_none();
         let eldest = oldest_shown.unwrap_or(0.0);
         shift.fading = !steady || (calm_elder && def.warms && eldest < settles_seconds);
+    }
+
+    /// Whether what is in arrears on `members` is less than it was.
+    fn is_worked_off(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        ready: Step,
+        members: &[usize],
+    ) -> bool {
+        let part = ((self.to - ready) / 4).max(2);
+        let level = |from: Step, to: Step| {
+            mean(members.iter().map(|index| {
+                let member = &self.observation.groups.members[*index];
+                let cells = self.observation.cells(id, def, member, baseline.bound);
+                let (num, den) = cells.map_or((0.0, 0.0), |cells| cells.sum(from, to));
+                if den > 0.0 { num / den } else { f64::NAN }
+            }))
+        };
+        level(self.to - part, self.to) < SHRINKS * level(self.to - 2 * part, self.to - part)
     }
 
     /// Whether machines were well when they were younger, and are not now: a

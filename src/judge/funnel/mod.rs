@@ -52,6 +52,7 @@ const A_THIRD_LEFT: f64 = 1.2;
 /// Machines are drained before they restart and take traffic when their health
 /// is seen, while a proxy before them answers all the time and hides it.
 const FIRST_TRAFFIC_SECONDS: f64 = 90.0;
+const TRAFFIC_RETURNS_SECONDS: f64 = 60.0;
 
 /// Least jumps from step to step that matter to anybody, on the scale: 7 %.
 const JUMPS_MIN: f64 = 0.07;
@@ -315,7 +316,7 @@ impl Funnel {
             && shift.values[1].is_some_and(|jumps| jumps < JUMPS_MIN)
         {
             Some("it jumps more than it did, and still by little")
-        } else if let Some(why) = look.excuse(def, &shift) {
+        } else if let Some(why) = look.excuse(judged.id, def, &shift) {
             Some(why)
         } else {
             self.class_holds_back(look, judged, def, &shift)
@@ -398,11 +399,9 @@ impl Funnel {
             SignalClass::Traffic | SignalClass::Business | SignalClass::Other => {
                 let left = share_left(shift);
                 let fell = look.fell_since_start(judged.id, def, &judged.baseline);
-                if left <= 0.03
-                    && !fell
-                    && shift.age_seconds < FIRST_TRAFFIC_SECONDS
-                    && !is_seen_to_restart(look, &shift.shows)
-                {
+                let restarted = is_seen_to_restart(look, &shift.shows);
+                let first = if restarted { TRAFFIC_RETURNS_SECONDS } else { FIRST_TRAFFIC_SECONDS };
+                if left <= 0.03 && !fell && shift.age_seconds < first {
                     return Some("it may still wait for its first traffic");
                 }
                 let lost = || {

@@ -102,7 +102,7 @@ pub fn spreading(
             let asked = match def.class {
                 // Of requests that were served, not of what is tried on the way.
                 SignalClass::Errors => !def.refusals && !def.error_kind && def.shape != Shape::Rate,
-                SignalClass::Latency => !surges,
+                SignalClass::Latency => !surges && !def.is_clock(),
                 SignalClass::Traffic
                 | SignalClass::Saturation
                 | SignalClass::Business

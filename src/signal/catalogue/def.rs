@@ -119,6 +119,17 @@ impl SignalDef {
         self.shape == Shape::Level && self.class == SignalClass::Saturation && names::is_backlog(&self.metric)
     }
 
+    /// Whether it is how far a clock is off, and no time that anybody waits.
+    pub fn is_clock(&self) -> bool {
+        names::is_clock(&self.metric)
+    }
+
+    /// Whether it is work that was put off, or how old that is, as its name says.
+    pub fn is_arrears(&self) -> bool {
+        let late = matches!(self.class, SignalClass::Latency | SignalClass::Saturation);
+        self.shape == Shape::Level && late && names::is_arrears(&self.metric)
+    }
+
     /// Whether its values are in per cent, as its name says.
     pub fn is_percent(&self) -> bool {
         self.shape == Shape::Level && names::is_percent(&self.metric)

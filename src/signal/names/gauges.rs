@@ -165,6 +165,30 @@ pub fn is_backlog(name: &str) -> bool {
     has_stem(name, &["lag", "backlog"])
 }
 
+/// Whether a gauge is of work that was put off: how much it is, or how old.
+pub fn is_arrears(name: &str) -> bool {
+    let words = &[
+        "queue",
+        "queued",
+        "waiting",
+        "ready",
+        "pending",
+        "depth",
+        "unacked",
+        "delay",
+        "age",
+        "watermark",
+        "behind",
+        "staleness",
+    ];
+    is_backlog(name) || has_word(name, words)
+}
+
+/// Whether a gauge is how far a clock is off.
+pub fn is_clock(name: &str) -> bool {
+    has_word(name, &["skew", "drift", "clock", "ntp", "timex"])
+}
+
 /// Whether a gauge is in per cent.
 pub fn is_percent(name: &str) -> bool {
     has_word(name, &["percent", "percentage", "pct"])
