@@ -12,6 +12,7 @@ pub fn finding(observation: &Observation<'_>, def: &SignalDef, graded: &Graded, 
     let members = &observation.groups.members;
     let unit = match (graded.view, by_traffic, def.unit) {
         (View::Restlessness, _, _) => Unit::Count,
+        (View::Level, true, Unit::PerSecond) if def.is_calls() => Unit::Count,
         (View::Level, true, Unit::PerSecond) => Unit::Ratio,
         (View::Level, _, unit) => unit,
     };

@@ -147,7 +147,7 @@ pub fn is_outgoing(name: &str) -> bool {
 
 /// Whether a name counts requests, queries or calls.
 pub fn is_call(name: &str) -> bool {
-    has_stem(name, &["request", "quer", "call", "rpc", "handled", "command"])
+    has_stem(name, &["request", "quer", "call", "rpc", "handled", "command", "execut", "statement"])
 }
 
 /// The unit that a name or a declaration tells.

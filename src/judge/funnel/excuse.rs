@@ -4,7 +4,7 @@
 
 use crate::signal::{Shape, SignalClass, SignalDef, SignalId, Step};
 
-use super::baseline::WINDOWS;
+use super::baseline::{WINDOWS, mean};
 use super::shift::{Look, Shift};
 
 /// What begins so much later than the new version serves, in seconds, may be
@@ -17,12 +17,15 @@ pub const OUTLASTS_SECONDS: f64 = 300.0;
 /// On the scale, more traffic than this is other machines' as well: a fifth.
 const CROWDED: f64 = 0.18;
 
+/// On the scale, less traffic than this leaves what is done without requests.
+const IDLE: f64 = -0.35;
+
 /// A machine that is away for longer than this, in seconds, does not restart.
 const RESTART_SECONDS: f64 = 300.0;
 
 /// New machines that get less than this part of what each of the others gets, from
 /// this age on in seconds, are not given it.
-const LEFT_OUT: f64 = 0.35;
+const LEFT_OUT: f64 = 0.42;
 const LEFT_OUT_SECONDS: f64 = 300.0;
 
 /// When machines that restarted do their share again, in seconds.
@@ -35,6 +38,8 @@ impl Look<'_> {
             Some("a version that is new counts under its own name")
         } else if self.is_new_metric(id, def) {
             Some("only the new version counts it, and what fails is counted elsewhere as well")
+        } else if def.is_calls() && self.more_traffic(shift).is_none_or(|more| more < IDLE) {
+            Some("it is counted by requests, and too few of those are known")
         } else if self.is_crowded(def, shift) {
             Some("machines that restart leave their work to these")
         } else {
@@ -90,9 +95,9 @@ impl Look<'_> {
         let observation = self.observation;
         let Some(instance) = observation.instance(&observation.groups.members[member]) else { return false };
         let catalogue = observation.window.catalogue();
-        catalogue
-            .signals()
-            .any(|(id, def)| def.class == SignalClass::Saturation && instance.column(id).is_some())
+        catalogue.signals().any(|(id, def)| {
+            def.class == SignalClass::Saturation && !def.is_calls() && instance.column(id).is_some()
+        })
     }
 
     /// Whether a change began when the released machines had served well for long,
@@ -120,15 +125,17 @@ impl Look<'_> {
             SignalClass::Other => true,
             SignalClass::Traffic | SignalClass::Business | SignalClass::Health => false,
         };
-        let Some(traffic) = self.traffic.filter(|_| asked) else { return false };
-        let window = WINDOWS.iter().position(|steps| *steps == shift.steps).unwrap_or(0);
+        asked && self.more_traffic(shift).is_some_and(|more| more >= CROWDED) && self.some_are_away()
+    }
+
+    /// On the scale, how much more of the main traffic than before the machines that
+    /// show a change have in its window.
+    fn more_traffic(&self, shift: &Shift) -> Option<f64> {
+        let traffic = self.traffic?;
+        let window = WINDOWS.iter().position(|steps| *steps == shift.steps)?;
         let change = traffic.change(window);
-        let (mut total, mut count) = (0.0, 0.0);
-        for more in shift.shows.iter().map(|index| change[*index]).filter(|change| change.is_finite()) {
-            total += more;
-            count += 1.0;
-        }
-        count > 0.0 && total / count >= CROWDED && self.some_are_away()
+        let more = mean(shift.shows.iter().map(|index| change[*index]));
+        more.is_finite().then_some(more)
     }
 
     /// Whether a machine that is released is not back, or has not been for long.

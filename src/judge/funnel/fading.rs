@@ -82,8 +82,8 @@ const MISSING_MIN: f64 = 0.15;
 const MISSING_NOISES: f64 = 4.0;
 const TAKEN_OVER_MAX: f64 = 0.5;
 
-/// Of the others' own traffic, how much less of it does not make all less.
-const LESS_BY_CHANCE: f64 = 0.05;
+/// Where the others have less than this part of theirs, all have.
+const HALF: f64 = 0.5;
 
 /// Part of a leak's rise that came since its first quarter, and as much as need
 /// be of it, on the scale: what doubles again and again rises evenly there.
@@ -412,15 +412,17 @@ impl Look<'_> {
             (0..self.released.len()).all(|member| changes.sums(0)[member].1 > 0.0 || !self.serves(member));
         let (own_before, own) = (total(&baseline.base_sums, true), total(changes.sums(0), true));
         let (before, now) = (total(&baseline.base_sums, false), total(changes.sums(0), false));
-        let lost = own_before - own;
-        if !all_known || lost <= 0.0 || before <= 0.0 || now < before * (1.0 - LESS_BY_CHANCE) {
+        // By day and night all have more or less.
+        let usual = if before > 0.0 { (now / before).min(1.0) } else { 0.0 };
+        let lost = own_before * usual - own;
+        if !all_known || lost <= 0.0 || now < before * HALF {
             return false;
         }
         // Had the others taken it over, they would serve so much more.
         let window = WINDOWS.iter().position(|steps| *steps == shift.steps).unwrap_or(0);
-        let missing = ((before + lost) / now).ln();
+        let missing = ((before * usual + lost) / now).ln();
         let sure = missing >= (MISSING_NOISES * baseline.shared[window].0).max(MISSING_MIN);
-        sure && now - before < TAKEN_OVER_MAX * lost
+        sure && now - before * usual < TAKEN_OVER_MAX * lost
     }
 
     /// The slope of the release group's recent change against its slope since

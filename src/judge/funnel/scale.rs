@@ -142,6 +142,7 @@ impl Practical {
             SignalClass::Saturation if def.fills => (0.08, 0.0),
             SignalClass::Saturation => match def.shape {
                 Shape::Ratio | Shape::Slow => (0.7, 0.1),
+                Shape::Rate if def.is_calls() => (0.5, 0.0),
                 // Waiting grows much faster than the load.
                 Shape::Rate if def.is_waiting() => (0.6, 0.02),
                 Shape::Rate => (0.25, 0.02),

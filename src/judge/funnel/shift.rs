@@ -46,6 +46,7 @@ const LONE_AMONG_MIN: usize = 3;
 
 /// How much more is asked of one machine among several.
 const LONE_FACTOR: f64 = 1.6;
+const LONE_LATENCY_FACTOR: f64 = 2.5;
 
 /// How much more is asked of machines without a past: new ones are not equal.
 const NEWCOMER_FACTOR: f64 = 1.5;
@@ -309,7 +310,7 @@ impl Look<'_> {
             }
         }
         let mut best = best?;
-        if best.margin < 1.0 && best.judged >= LONE_AMONG_MIN && is_counted(def) && !def.refusals {
+        if best.margin < 1.0 && best.judged >= LONE_AMONG_MIN && may_stand_alone(def) {
             let released = (0..self.ready.len()).filter(|i| self.is_released(*i));
             let each = released.flat_map(|only| (0..WINDOWS.len()).map(move |window| (only, window)));
             let alone = each.filter_map(|(only, window)| {
@@ -406,7 +407,11 @@ impl Look<'_> {
             practical.change *= if judged == 1 { LONE_NEWCOMER_FACTOR } else { NEWCOMER_FACTOR };
         }
         // One machine among several has causes of its own as well.
-        let lone_member = if only.is_some() { LONE_FACTOR } else { 1.0 };
+        let lone_member = match (only, is_counted(def)) {
+            (Some(_), true) => LONE_FACTOR,
+            (Some(_), false) => LONE_LATENCY_FACTOR,
+            (None, _) => 1.0,
+        };
         practical.change *= lone_member;
         practical.absolute *= lone_member;
         let moved = match (values[1], values[3].or(values[0])) {
@@ -637,10 +642,16 @@ pub(super) fn bad_direction(def: &SignalDef, baseline: &Baseline) -> Option<f64>
     }
 }
 
+/// Whether one machine among several may show it alone.
+fn may_stand_alone(def: &SignalDef) -> bool {
+    let slow = def.class == SignalClass::Latency && def.shape == Shape::Mean && def.segment.is_none();
+    (is_counted(def) && !def.refusals) || slow
+}
+
 /// Whether load moves a signal.
 fn moves_with_traffic(def: &SignalDef, baseline: &Baseline) -> bool {
     match def.class {
-        SignalClass::Saturation | SignalClass::Other => true,
+        SignalClass::Saturation | SignalClass::Other => !baseline.by_traffic,
         SignalClass::Errors | SignalClass::Logs | SignalClass::Health => {
             def.shape == Shape::Rate && !baseline.by_traffic
         }

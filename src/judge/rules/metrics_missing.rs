@@ -20,6 +20,11 @@ const MISSING_STEPS_MIN: Step = 5;
 /// Part of all metrics that is more than a metric dropped on purpose.
 const MISSING_SHARE_MIN: f64 = 0.5;
 
+/// So many metrics of work that comes in, and one of so many of them, are no metric
+/// dropped on purpose either.
+const MISSING_WORK_MIN: usize = 2;
+const MISSING_WORK_PART: usize = 3;
+
 /// One new metric for so many that are missing is a renaming.
 const RENAMED_SHARE: f64 = 0.3;
 
@@ -124,6 +129,16 @@ pub fn metrics_missing(
             .map(|(_, def)| def.metric.as_str())
             .collect();
         let renamed = new.len() as f64 >= RENAMED_SHARE * names.len() as f64;
+        let work = |there: bool| -> usize {
+            let counts = |(id, def): &&&(SignalId, &SignalDef)| {
+                let comes_in = def.class == SignalClass::Traffic && !def.outgoing;
+                comes_in && (there || !is_there(instance, *id, from, to))
+            };
+            expected.iter().filter(counts).map(|(_, def)| &def.metric).collect::<BTreeSet<_>>().len()
+        };
+        let missing_work = work(false);
+        let without_traffic = without_traffic
+            || (missing_work >= MISSING_WORK_MIN && missing_work * MISSING_WORK_PART >= work(true));
         if (without_traffic || of_all >= MISSING_SHARE_MIN) && !names.is_empty() && !renamed {
             lacking.push(member.instance.clone());
             traffic_is_missing |= without_traffic;

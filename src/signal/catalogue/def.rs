@@ -119,6 +119,11 @@ impl SignalDef {
         self.shape == Shape::Level && self.class == SignalClass::Saturation && names::is_backlog(&self.metric)
     }
 
+    /// Whether it counts outgoing calls by the requests they are made for.
+    pub fn is_calls(&self) -> bool {
+        self.outgoing && self.class == SignalClass::Saturation && self.shape == Shape::Rate
+    }
+
     /// Whether it is how far a clock is off, and no time that anybody waits.
     pub fn is_clock(&self) -> bool {
         names::is_clock(&self.metric)

@@ -133,6 +133,9 @@ impl Catalogue {
             | CounterMeaning::Business
             | CounterMeaning::Other => {}
         }
+        if names::is_outgoing(&metric) && names::is_call(&metric) {
+            self.feed(&metric, None, "calls", &calls(), Role::PerSecond, feeds);
+        }
         if let Some((_, value)) = names::result_of(series) {
             self.describe_results(series, &metric, value, meaning == CounterMeaning::Business, feeds);
             return;
@@ -266,6 +269,9 @@ impl Catalogue {
                 if gc || !latency {
                     return;
                 }
+                if outgoing {
+                    self.feed(family, None, "calls", &calls(), Role::PerSecond, feeds);
+                }
                 if let Some((_, value)) = names::result_of(series) {
                     self.describe_results(series, family, value, false, feeds);
                 } else if !outgoing {
@@ -335,6 +341,15 @@ impl Catalogue {
             self.feed_with_segments(series, name, "level", &def, role, feeds);
         }
     }
+}
+
+/// What a request costs those that are called for it: far more is a loop, a retry
+/// or a cache that is asked in vain.
+fn calls() -> Draft {
+    Draft::new("calls of", SignalClass::Saturation, Unit::PerSecond, BadWhen::Higher, Shape::Rate)
+        .by_traffic()
+        .outgoing(true)
+        .warms()
 }
 
 pub(super) fn parse_bound(text: &str) -> Option<f64> {
