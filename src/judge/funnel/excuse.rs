@@ -4,7 +4,7 @@
 
 use crate::signal::{Shape, SignalClass, SignalDef, SignalId, Step};
 
-use super::baseline::{WINDOWS, mean};
+use super::baseline::{Baseline, WINDOWS, mean};
 use super::shift::{Look, Shift};
 
 /// What begins so much later than the new version serves, in seconds, may be
@@ -13,6 +13,9 @@ use super::shift::{Look, Shift};
 pub const LATE_SECONDS: f64 = 240.0;
 /// See [`LATE_SECONDS`].
 pub const OUTLASTS_SECONDS: f64 = 300.0;
+
+/// What still goes on shows in so many steps.
+const NEWEST_STEPS: Step = 3;
 
 /// On the scale, more traffic than this is other machines' as well: a fifth.
 const CROWDED: f64 = 0.18;
@@ -103,9 +106,22 @@ impl Look<'_> {
     /// Whether a change began when the released machines had served well for long,
     /// and no reference machine is left: an outage looks the same then. What fills
     /// or crashes does so by itself.
-    pub(super) fn is_late_and_alone(&self, def: &SignalDef, shift: &Shift) -> bool {
+    pub(super) fn is_late_and_alone(
+        &self,
+        id: SignalId,
+        def: &SignalDef,
+        baseline: &Baseline,
+        shift: &Shift,
+    ) -> bool {
         let by_itself = def.fills || def.class == SignalClass::Health || (def.error_kind && shift.is_new);
-        if by_itself || self.seconds(self.to - shift.since) >= OUTLASTS_SECONDS {
+        if by_itself {
+            return false;
+        }
+        let sign = if shift.upward { 1.0 } else { -1.0 };
+        let newest =
+            sign * self.difference_over(id, def, baseline, self.to - NEWEST_STEPS, self.to, &shift.shows);
+        let goes_on = newest >= 0.4 * shift.change;
+        if goes_on && self.seconds(self.to - shift.since) >= OUTLASTS_SECONDS {
             return false;
         }
         if self.group(false).any(|member| self.serves(member)) {

@@ -40,7 +40,7 @@ const GROWS: f64 = 1.1;
 
 /// What shrinks all the time is being worked off for up to so long.
 const WORKED_OFF: Duration = Duration::from_secs(1800);
-const SHRINKS: f64 = 0.97;
+const SHRINKS: f64 = 0.985;
 
 /// What grows may do so until the process is warm enough to catch up.
 const CAUGHT_UP: Duration = Duration::from_secs(180);
@@ -161,6 +161,11 @@ impl Look<'_> {
             }
             let uncertainty = 1.5 * noise / early.max(1e-9) * std::f64::consts::SQRT_2;
             let decayed = (-(half as f64) * step_seconds / patience.decay().as_secs_f64()).exp();
+            let drained = if ratio < GROWS { DRAINED } else { CAUGHT_UP };
+            let drains = def.is_arrears()
+                && (age < drained.as_secs_f64()
+                    || (age < WORKED_OFF.as_secs_f64()
+                        && self.is_worked_off(id, def, baseline, *ready, members)));
             let fades = if def.warms {
                 // Where slow warm-ups are known, even a huge one may fade. On the
                 // scale a factor that decays seems to decay more slowly at first.
@@ -185,11 +190,6 @@ impl Look<'_> {
                     SignalClass::Latency => WARM_LATENCY_AGE_MIN,
                     _ => WARM_AGE_MIN,
                 };
-                let drained = if ratio < GROWS { DRAINED } else { CAUGHT_UP };
-                let drains = (def.is_backlog() && age < drained.as_secs_f64())
-                    || (def.is_arrears()
-                        && age < WORKED_OFF.as_secs_f64()
-                        && self.is_worked_off(id, def, baseline, *ready, members));
                 let young = drains || age < settles.max(WARM_AGE_MIN).as_secs_f64().max(2.0 * step_seconds);
                 let waits = def.class == SignalClass::Saturation || def.shape == Shape::Level;
                 let huge = huge && !(young && waits);
@@ -218,8 +218,11 @@ impl Look<'_> {
             let seen_to_fade = ratio < decayed && early > 0.0;
             // Where older machines are seen to recover, the young ones will.
             calm_elder |= seen_to_fade && oldest_shown == Some(age) && age >= CALM_AGE.as_secs_f64();
-            steady |=
-                if age < settles_seconds { !fades } else { age > 2.0 * settles_seconds || !seen_to_fade };
+            steady |= if age < settles_seconds {
+                !fades
+            } else {
+                !drains && (age > 2.0 * settles_seconds || !seen_to_fade)
+            };
         }
         shift.is_brief = oldest_shown.is_none();
         let eldest = oldest_shown.unwrap_or(0.0);
@@ -283,7 +286,7 @@ impl Look<'_> {
         lasts && over(ready, onset) < 0.25 * shift.change
     }
 
-    fn difference_over(
+    pub(super) fn difference_over(
         &self,
         id: SignalId,
         def: &SignalDef,

@@ -330,7 +330,7 @@ impl Funnel {
             onset.filter(|o| o.is_usual).map(|_| "it changed like that before the release as well")
         });
         let held_back = held_back.or_else(|| {
-            look.is_late_and_alone(def, &shift).then_some(
+            look.is_late_and_alone(judged.id, def, &judged.baseline, &shift).then_some(
                 "it began long after the release, and no machine is left to compare with: it must last",
             )
         });

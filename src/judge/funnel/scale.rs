@@ -137,7 +137,7 @@ impl Practical {
                 // Quantiles that somebody else computed, of unlike requests.
                 Shape::Level => (0.35, 0.0),
             },
-            SignalClass::Traffic => (0.6, 0.0),
+            SignalClass::Traffic => (1.2, 0.0),
             SignalClass::Business => (0.055, 0.0),
             SignalClass::Saturation if def.fills => (0.08, 0.0),
             SignalClass::Saturation => match def.shape {

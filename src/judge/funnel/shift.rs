@@ -59,6 +59,9 @@ const ONE_DRAW: f64 = 0.7;
 /// What fills is a fault only where it climbs, and that is seen on the machine itself.
 const CLIMBS: f64 = 0.3;
 
+/// On the scale, nearly half of the main traffic.
+const PART_OF_TRAFFIC: f64 = 0.6;
+
 /// Restless gauges are many, and their noise is the least known.
 const RESTLESS_FACTOR: f64 = 1.3;
 
@@ -198,6 +201,8 @@ struct Measured<'a> {
     def: &'a SignalDef,
     baseline: &'a Baseline,
     changes: &'a Changes<'a>,
+    /// The least change that matters, where it is another than of its class.
+    least: Option<f64>,
 }
 
 /// Buffers that one look at a signal uses again and again.
@@ -292,7 +297,7 @@ impl Look<'_> {
         baseline: &Baseline,
         changes: &Changes<'_>,
     ) -> Option<Shift> {
-        let of = Measured { id, def, baseline, changes };
+        let of = Measured { id, def, baseline, changes, least: None };
         let mut best: Option<Shift> = None;
         let mut scratch = Scratch::default();
         let mut since = self.to;
@@ -307,6 +312,17 @@ impl Look<'_> {
             }
             if best.as_ref().is_none_or(|b| shift.margin > b.margin) {
                 best = Some(shift);
+            }
+        }
+        if best.as_ref().is_some_and(|b| b.margin < 1.0) && Some(id) == self.observation.traffic {
+            // A part of it may be lost as well, where nobody has it.
+            let of = Measured { least: Some(PART_OF_TRAFFIC), ..of };
+            let parts = (0..WINDOWS.len())
+                .filter_map(|window| self.window_shift(of, window, None, f64::NAN, &mut scratch));
+            if let Some(part) = parts.max_by(|a, b| a.margin.total_cmp(&b.margin)).filter(|p| p.margin >= 1.0)
+            {
+                since = self.to - part.steps;
+                best = Some(part);
             }
         }
         let mut best = best?;
@@ -368,7 +384,7 @@ impl Look<'_> {
         beaten: f64,
         scratch: &mut Scratch,
     ) -> Option<Shift> {
-        let Measured { id, def, baseline, changes } = of;
+        let Measured { id, def, baseline, changes, least } = of;
         let members = &self.observation.groups.members;
         let Scratch { change, values: buffer } = scratch;
         change.clear();
@@ -403,6 +419,7 @@ impl Look<'_> {
         let worst = if upward { up } else { down };
         let values = group_values(baseline, changes, window, released, change);
         let mut practical = Practical::of(def, baseline.by_traffic);
+        practical.change = least.unwrap_or(practical.change);
         if values[0].is_none() && matches!(def.class, SignalClass::Latency | SignalClass::Saturation) {
             practical.change *= if judged == 1 { LONE_NEWCOMER_FACTOR } else { NEWCOMER_FACTOR };
         }

@@ -142,8 +142,8 @@ pub fn error_burst(
         // An outage looks the same where no machine is left to compare with, and ends.
         let alone = sums.reference.1 == 0.0;
         let steps = (OUTLASTS_SECONDS / observation.window.step().as_secs_f64()).ceil() as Step;
-        let lasts =
-            || ratio(self::sums(observation, id, def, ready, to - steps, to).release) >= GOES_ON * now;
+        let long_ago = || self::sums(observation, id, def, ready, to - steps, to - steps * 4 / 5).release;
+        let lasts = || ratio(long_ago()) >= GOES_ON * now;
         let outcome =
             if alone && served > LATE_SECONDS && !lasts() { Outcome::Suspect } else { Outcome::Failing };
         let because = format!(

@@ -211,3 +211,152 @@ fn a_leak_of_new_machines_is_seen_beside_a_single_old_one_and_a_bigger_program_i
     assert_eq!(stops(&story(false)), Vec::<&str>::new());
     assert!(reasons(&story(true)).iter().any(|r| r.contains("process_resident_memory_bytes")));
 }
+
+#[test]
+fn crashes_of_a_client_version_that_is_new_are_no_rise_and_those_of_a_known_one_are() {
+    let story = |known: bool| {
+        Story::usual(600).tell(move |machine, second| {
+            let new = is_bad(machine, second);
+            let version = if new && !known { "2.0" } else { "1.0" };
+            let rate = if new { 1.5 } else { 0.02 };
+            let crashes = grows(&format!("app_crashes_total{{app_version=\"{version}\"}}"), rate);
+            // Two versions make a label of it, and their sum does not rise.
+            let old = if new { 0.5 } else { 2.0 };
+            with(machine, second, vec![crashes, grows("app_crashes_total{app_version=\"0.9\"}", old)])
+        })
+    };
+    assert_eq!(stops(&story(false)), Vec::<&str>::new());
+    assert!(reasons(&story(true)).iter().any(|r| r.contains("app_version=1.0")));
+}
+
+#[test]
+fn an_outage_long_after_the_last_machine_was_released_must_outlast_outages() {
+    let story = |from: i64, to: i64| {
+        let story = Story { machines: 4, batches: vec![(0, vec![0, 1, 2, 3], None)], until: 1500 };
+        story.tell(move |machine, second| {
+            let failed = if (from..to).contains(&second) { 0.3 } else { 0.001 };
+            Some(service(machine, second, failed, 0.01, 0.05))
+        })
+    };
+    assert_eq!(stops(&story(600, 840)), Vec::<&str>::new());
+    let lasting = stopped_at(&story(600, 1500));
+    assert!(lasting.is_some_and(|at| (850..=960).contains(&at)), "{lasting:?}");
+    assert!(stopped_at(&story(60, 1500)).is_some_and(|at| at <= 240), "it began with the release");
+}
+
+#[test]
+fn a_machine_that_does_the_work_of_one_that_restarts_is_not_slow_for_it() {
+    let story = |restarts_for: i64| {
+        let story =
+            Story { machines: 2, batches: vec![(0, vec![0], None), (300, vec![1], None)], until: 420 };
+        story.tell(move |machine, second| {
+            let away = (300..300 + restarts_for).contains(&second);
+            if machine == 1 && away {
+                return None;
+            }
+            let alone = machine == 0 && away;
+            let (rate, latency) = if alone { (160.0, 0.4) } else { (80.0, 0.05) };
+            let rate = rate * jitter(machine, second, 13);
+            Some(vec![
+                grows("web_requests_total{code=\"200\"}", rate),
+                grows("web_request_duration_seconds_sum", rate * latency),
+                grows("web_request_duration_seconds_count", rate),
+            ])
+        })
+    };
+    assert_eq!(stops(&story(60)), Vec::<&str>::new());
+}
+
+#[test]
+fn a_machine_that_is_drained_before_it_restarts_is_given_the_time_of_a_restart() {
+    let story = |back: i64| {
+        Story::usual(500).tell(move |machine, second| {
+            let away = machine < 2 && (30..back).contains(&second);
+            if away { None } else { with(machine, second, vec![]) }
+        })
+    };
+    assert!(!stops(&story(150)).contains(&"instance_silent"));
+    assert!(stops(&story(500)).contains(&"instance_silent"));
+}
+
+#[test]
+fn an_elder_machine_that_never_was_slow_does_not_make_the_younger_ones_wait() {
+    let story =
+        Story { machines: 6, batches: vec![(0, vec![0], None), (400, vec![1, 2], None)], until: 1000 };
+    let verdicts = story.tell(|machine, second| {
+        let slow = (1..3).contains(&machine) && second >= 400;
+        Some(service(machine, second, 0.001, 0.01, if slow { 0.1 } else { 0.05 }))
+    });
+    assert!(stopped_at(&verdicts).is_some_and(|at| at <= 800), "{:?}", stopped_at(&verdicts));
+}
+
+#[test]
+fn calls_that_are_made_twice_for_each_request_are_seen_and_those_of_more_requests_are_not() {
+    let story = |requests: f64, calls: f64| {
+        Story::usual(900).tell(move |machine, second| {
+            let (requests, calls) = if is_bad(machine, second) { (requests, calls) } else { (1.0, 1.0) };
+            let rate = 100.0 * requests * jitter(machine, second, 14);
+            Some(vec![
+                grows("web_requests_total{code=\"200\"}", rate),
+                grows("db_client_queries_total", 3.0 * rate * calls),
+            ])
+        })
+    };
+    assert_eq!(stops(&story(1.6, 1.0)), Vec::<&str>::new());
+    assert!(reasons(&story(1.0, 2.5)).iter().any(|r| r.contains("calls of db_client_queries_total")));
+}
+
+#[test]
+fn failures_that_only_the_new_version_counts_are_no_rise_where_failures_are_counted_anyway() {
+    let verdicts = Story::usual(600).tell(|machine, second| {
+        let new = is_bad(machine, second).then(|| grows("feature_failures_total", 3.0));
+        with(machine, second, new.into_iter().collect())
+    });
+    assert_eq!(stops(&verdicts), Vec::<&str>::new());
+}
+
+#[test]
+fn a_backlog_that_is_being_worked_off_is_waited_for_and_one_that_stays_is_not() {
+    let story = |shrinks: bool| {
+        let story = Story { machines: 3, batches: vec![(0, vec![0, 1, 2], None)], until: 1400 };
+        story.tell(move |machine, second| {
+            let left = if shrinks { 1.0 - second as f64 / 1500.0 } else { 1.0 + second as f64 / 1500.0 };
+            let ready = if second >= 0 { 3000.0 * left } else { 4.0 };
+            let ready = ready * (1.0 + 0.1 * (jitter(machine, second, 15) - 1.0));
+            with(machine, second, vec![is("queue_messages_ready", ready)])
+        })
+    };
+    assert_eq!(stops(&story(true)), Vec::<&str>::new());
+    assert!(!stops(&story(false)).is_empty());
+}
+
+#[test]
+fn a_page_that_lacks_all_that_comes_in_is_blind_and_stops() {
+    let verdicts = Story::usual(500).tell(|machine, second| {
+        let mut page: Vec<Shown> =
+            (0..20).map(|k| is(&format!("reading_{k}"), 5.0 + jitter(machine, second, k))).collect();
+        page.push(grows("ticks_processed_total", 90.0 * jitter(machine, second, 40)));
+        if !is_bad(machine, second) {
+            page.push(grows("jobs_requests_total", 50.0 * jitter(machine, second, 41)));
+            page.push(grows("jobs_handled_total", 50.0 * jitter(machine, second, 42)));
+        }
+        Some(page)
+    });
+    assert!(stops(&verdicts).contains(&"metrics_missing"), "{:?}", stops(&verdicts));
+}
+
+#[test]
+fn one_machine_of_many_that_hangs_after_it_worked_is_seen() {
+    let story = Story { machines: 10, batches: vec![(0, (0..5).collect(), None)], until: 900 };
+    let verdicts = story.tell(|machine, second| {
+        let works = if machine == 3 && second >= 300 { 0.0 } else { 1.0 };
+        let rate = 40.0 * works * jitter(machine, second, 16);
+        Some(vec![
+            grows("web_requests_total{code=\"200\"}", rate),
+            grows("jobs_done_total", rate / 4.0),
+            grows("bytes_sent_total", rate * 900.0),
+            is("process_resident_memory_bytes", 3e8),
+        ])
+    });
+    assert!(stops(&verdicts).contains(&"standstill"), "{:?}", stops(&verdicts));
+}

@@ -114,11 +114,6 @@ impl SignalDef {
         names::has_word(&self.metric, &["wait", "waiting", "waits", "acquire", "queued", "blocked"])
     }
 
-    /// Whether it is what waits to be worked off, as its name says.
-    pub fn is_backlog(&self) -> bool {
-        self.shape == Shape::Level && self.class == SignalClass::Saturation && names::is_backlog(&self.metric)
-    }
-
     /// Whether it counts outgoing calls by the requests they are made for.
     pub fn is_calls(&self) -> bool {
         self.outgoing && self.class == SignalClass::Saturation && self.shape == Shape::Rate

@@ -160,11 +160,6 @@ pub fn is_setting(name: &str) -> bool {
         || has_word(name, &["total"]) && !measured && !sums_up
 }
 
-/// Whether a gauge counts what waits to be worked off.
-pub fn is_backlog(name: &str) -> bool {
-    has_stem(name, &["lag", "backlog"])
-}
-
 /// Whether a gauge is of work that was put off: how much it is, or how old.
 pub fn is_arrears(name: &str) -> bool {
     let words = &[
@@ -181,7 +176,7 @@ pub fn is_arrears(name: &str) -> bool {
         "behind",
         "staleness",
     ];
-    is_backlog(name) || has_word(name, words)
+    has_stem(name, &["lag", "backlog"]) || has_word(name, words)
 }
 
 /// Whether a gauge is how far a clock is off.
