@@ -12,7 +12,7 @@ use super::shift::{Look, Shift};
 /// it has lasted for so long: outages end.
 pub const LATE_SECONDS: f64 = 240.0;
 /// See [`LATE_SECONDS`].
-pub const OUTLASTS_SECONDS: f64 = 300.0;
+pub const OUTLASTS_SECONDS: f64 = 900.0;
 
 /// What still goes on shows in so many steps.
 const NEWEST_STEPS: Step = 3;
@@ -113,7 +113,13 @@ impl Look<'_> {
         baseline: &Baseline,
         shift: &Shift,
     ) -> bool {
-        let by_itself = def.fills || def.class == SignalClass::Health || (def.error_kind && shift.is_new);
+        let by_itself = match def.class {
+            SignalClass::Health | SignalClass::Traffic => true,
+            SignalClass::Logs => shift.is_new,
+            SignalClass::Errors => def.error_kind && shift.is_new,
+            SignalClass::Saturation => def.fills,
+            SignalClass::Latency | SignalClass::Business | SignalClass::Other => false,
+        };
         if by_itself {
             return false;
         }

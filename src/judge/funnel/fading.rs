@@ -59,7 +59,7 @@ const FIRST_ORDERS: Duration = Duration::from_secs(60);
 const MANY_ERRORS: f64 = 0.4;
 const MANY_TRIES: f64 = 0.5;
 
-/// As few as this come of slow answers for twice as long.
+/// As few as this come of slow answers for three times as long.
 const A_FEW_ERRORS: f64 = 0.02;
 
 /// A little slower for three tenths of the time to settle is what compilers
@@ -204,7 +204,7 @@ impl Look<'_> {
                     (SignalClass::Errors | SignalClass::Logs, _) if few => {
                         let starts = self.warm_up.start_errors();
                         if shift.values[1].is_some_and(|after| after < A_FEW_ERRORS) {
-                            starts * 2
+                            starts * 3
                         } else {
                             starts
                         }

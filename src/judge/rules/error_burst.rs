@@ -20,6 +20,10 @@ const START_RATIO_MIN: f64 = 0.4;
 /// Part of it that the newest step must still show.
 const GOES_ON: f64 = 0.5;
 
+/// Over how many steps it is looked for, and over how many seconds at least.
+const BURST_STEPS: Step = 3;
+const BURST_SECONDS: f64 = 10.0;
+
 /// Least events of a new kind of error.
 const NEW_EVENTS_MIN: f64 = 5.0;
 
@@ -113,7 +117,8 @@ pub fn error_burst(
     to: Step,
     starts: Duration,
 ) -> Option<Finding> {
-    let from = to - 3;
+    let step_seconds = observation.window.step().as_secs_f64();
+    let from = to - BURST_STEPS.max((BURST_SECONDS / step_seconds).ceil() as Step);
     let mut best: Option<Finding> = None;
     for (id, def) in observation.window.catalogue().signals() {
         let fails = def.class == SignalClass::Errors && def.shape == Shape::Ratio && !def.refusals;
@@ -154,7 +159,7 @@ pub fn error_burst(
             sentence::value(if alone { f64::NAN } else { reference }, Unit::Ratio),
             sentence::value(past, Unit::Ratio),
             sums.release.0,
-            (observation.window.step() * 3).as_secs(),
+            ((to - from) as f64 * step_seconds).round(),
         );
         best = Some(finding(
             def,
