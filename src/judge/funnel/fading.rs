@@ -61,6 +61,10 @@ const MANY_TRIES: f64 = 0.5;
 
 /// As few as this come of slow answers for three times as long.
 const A_FEW_ERRORS: f64 = 0.02;
+const A_FEW_TIMES: u32 = 3;
+
+/// All machines at once find what piled up while none served.
+const ALL_AT_ONCE_TIMES: u32 = 3;
 
 /// A little slower for three tenths of the time to settle is what compilers
 /// and caches explain.
@@ -201,15 +205,15 @@ impl Look<'_> {
                 let settles = match (def.class, def.shape) {
                     (SignalClass::Errors, Shape::Level) => SMOOTHED,
                     (SignalClass::Errors, Shape::Rate) if few => START_TRIES,
-                    (SignalClass::Errors | SignalClass::Logs, _) if few => {
-                        let starts = self.warm_up.start_errors();
-                        if shift.values[1].is_some_and(|after| after < A_FEW_ERRORS) {
-                            starts * 3
-                        } else {
-                            starts
+                    (SignalClass::Errors | SignalClass::Logs, _) => {
+                        let starts = self.start_errors();
+                        let a_few = shift.values[1].is_some_and(|after| after < A_FEW_ERRORS);
+                        match (few, a_few) {
+                            (true, true) => A_FEW_TIMES * starts,
+                            (true, false) => starts,
+                            (false, _) => starts / 2,
                         }
                     }
-                    (SignalClass::Errors | SignalClass::Logs, _) => self.warm_up.start_errors() / 2,
                     (SignalClass::Business, _) => FIRST_ORDERS,
                     _ => Duration::ZERO,
                 };
@@ -227,6 +231,12 @@ impl Look<'_> {
         shift.is_brief = oldest_shown.is_none();
         let eldest = oldest_shown.unwrap_or(0.0);
         shift.fading = !steady || (calm_elder && def.warms && eldest < settles_seconds);
+    }
+
+    /// How long errors may be those of a start.
+    fn start_errors(&self) -> Duration {
+        let alone = !self.group(false).any(|member| self.serves(member));
+        self.warm_up.start_errors() * if alone { ALL_AT_ONCE_TIMES } else { 1 }
     }
 
     /// Whether what is in arrears on `members` is less than it was.

@@ -481,7 +481,7 @@ fn is_seen_to_restart(look: &Look<'_>, shows: &[usize]) -> bool {
 
 /// Whether a signal is higher where more work is given; what is counted by
 /// request is not.
-fn follows_load(def: &SignalDef) -> bool {
+pub(in crate::judge::funnel) fn follows_load(def: &SignalDef) -> bool {
     match def.class {
         SignalClass::Other => true,
         SignalClass::Saturation => !def.fills && !def.by_traffic,

@@ -7,6 +7,7 @@ use crate::signal::{BadWhen, Observation, Rows, Shape, SignalClass, SignalDef, S
 
 use super::baseline::{Baseline, View, WINDOWS, contrast, mean, median};
 use super::counts;
+use super::follows_load;
 use super::scale::Practical;
 use super::values::{counting_noise, group_values};
 
@@ -31,6 +32,10 @@ pub(super) const SUSPECT_MARGIN: f64 = 0.5;
 /// The release group's change against the reference group counts up to this
 /// many times its own change.
 pub(super) const OWN_SHARE_MAX: f64 = 1.5;
+
+/// On the scale, half of the load left the reference machines, as where they are
+/// drained.
+const LOAD_LEFT: f64 = 0.7;
 
 /// How many times the usual size of a change of all machines is still usual,
 /// and how many reference machines must show it.
@@ -412,7 +417,10 @@ impl Look<'_> {
         // What the reference group did alone is not the release's change, but for
         // what it usually does: there released machines should have done it too.
         let alone = (directed - own).clamp(0.0, self.usual_change(baseline, window));
-        let effective = directed.min(OWN_SHARE_MAX * (own + alone));
+        // Load that leaves the reference machines is no change of the released ones.
+        let left = follows_load(def) && directed - own >= LOAD_LEFT;
+        let share = if left { 1.0 } else { OWN_SHARE_MAX };
+        let effective = directed.min(share * (own + alone));
 
         let counted = is_counted(def) && !baseline.dispersion.is_empty();
         let (down, up) = baseline.worst[window];

@@ -20,6 +20,9 @@ const START_RATIO_MIN: f64 = 0.4;
 /// Part of it that the newest step must still show.
 const GOES_ON: f64 = 0.5;
 
+/// How many times longer a start may fail where no old machine serves.
+const ALL_AT_ONCE_TIMES: f64 = 3.0;
+
 /// Over how many steps it is looked for, and over how many seconds at least.
 const BURST_STEPS: Step = 3;
 const BURST_SECONDS: f64 = 10.0;
@@ -136,7 +139,13 @@ pub fn error_burst(
         let members = observation.groups.members.iter().zip(ready);
         let oldest = members.filter(|(m, _)| sums.shows.contains(&m.instance)).map(|(_, ready)| *ready).min();
         let served = oldest.map_or(0, |ready| to - ready) as f64 * observation.window.step().as_secs_f64();
-        let least = if served < starts.as_secs_f64() { START_RATIO_MIN } else { BURST_RATIO_MIN };
+        // All machines at once find what piled up while none served.
+        let alone = sums.reference.1 == 0.0;
+        let starts = starts.as_secs_f64() * if alone { ALL_AT_ONCE_TIMES } else { 1.0 };
+        if alone && served < 0.5 * starts {
+            continue;
+        }
+        let least = if served < starts { START_RATIO_MIN } else { BURST_RATIO_MIN };
         let wide = sums.shows.len() * 2 >= sums.judged;
         let newest = ratio(self::sums(observation, id, def, ready, to - 1, to).release);
         let goes_on = newest >= GOES_ON * now;
@@ -145,7 +154,6 @@ pub fn error_burst(
             continue;
         }
         // An outage looks the same where no machine is left to compare with, and ends.
-        let alone = sums.reference.1 == 0.0;
         let steps = (OUTLASTS_SECONDS / observation.window.step().as_secs_f64()).ceil() as Step;
         let long_ago = || self::sums(observation, id, def, ready, to - steps, to - steps * 4 / 5).release;
         let lasts = || ratio(long_ago()) >= GOES_ON * now;
