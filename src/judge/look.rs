@@ -395,7 +395,10 @@ impl Judge {
                 Some(instance) => {
                     unseen +=
                         usize::from(instance.contacts.last().is_some_and(|(_, c)| *c == Contact::Unseen));
-                    if member.group() == Group::Release && ready[index] >= to {
+                    let silent = instance.contacts.last().is_some_and(|(_, c)| *c == Contact::Silent);
+                    if member.group() == Group::Release && silent {
+                        add(member.instance.as_str(), "released, and does not answer".to_owned());
+                    } else if member.group() == Group::Release && ready[index] >= to {
                         add(
                             member.instance.as_str(),
                             "released, and not serving long enough to be judged".to_owned(),

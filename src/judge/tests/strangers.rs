@@ -360,3 +360,68 @@ fn one_machine_of_many_that_hangs_after_it_worked_is_seen() {
     });
     assert!(stops(&verdicts).contains(&"standstill"), "{:?}", stops(&verdicts));
 }
+
+#[test]
+fn blindness_tells_a_machine_that_does_not_answer_from_one_whose_page_is_empty() {
+    let why = |answers: bool| {
+        let verdicts =
+            Story::usual(300).tell(move |machine, second| match (is_bad(machine, second), answers) {
+                (true, false) => None,
+                (true, true) => Some(Vec::new()),
+                (false, _) => Some(well(machine, second)),
+            });
+        let of = |b: &&crate::judge::Blind| b.what == "m0:80";
+        verdicts.last().unwrap().blind.iter().find(of).unwrap().why.clone()
+    };
+    assert_eq!(why(false), "released, and does not answer");
+    assert_eq!(why(true), "released, and its pages show nothing that is judged");
+}
+
+#[test]
+fn a_fault_is_told_to_be_there_since_the_process_first_served() {
+    // Errors from the first answer on, at second 40: the step in which a process settles is not judged.
+    let verdicts = Story::usual(400).tell(|machine, second| {
+        if machine < 2 && (0..40).contains(&second) {
+            return None;
+        }
+        Some(service(machine, second, if is_bad(machine, second) { 0.3 } else { 0.001 }, 0.01, 0.05))
+    });
+    let failing = verdicts
+        .iter()
+        .flat_map(|v| &v.findings)
+        .find(|f| f.test == "shift" && f.outcome == Outcome::Failing);
+    let since = failing.and_then(|f| f.since).unwrap();
+    assert!((at(30)..=at(60)).contains(&since), "{since}, and {} is its first answer", at(40));
+}
+
+#[test]
+fn a_history_with_a_fault_of_an_earlier_release_that_is_too_short_is_said_to_be_doubtful() {
+    let window = {
+        let mut window =
+            Window::new(Duration::from_secs(10), Duration::from_secs(7200), SignalSettings::default());
+        let mut reader = Reader::new(Limits::default());
+        for step in 0..120 {
+            let text = format!("web_requests_total{{code=\"200\"}} {}\n", step * 800);
+            let page = reader.read(text.as_bytes(), Dialect::Prometheus).unwrap();
+            let outcome = page.outcome();
+            let at = at(step * 10 - 1200);
+            window.take(&Scrape {
+                instance: name(0),
+                at,
+                outcome,
+                samples: page.samples,
+                families: page.families,
+            });
+        }
+        window
+    };
+    let mut groups = Groups::default();
+    groups.add_reference([name(0)]);
+    let doubtful = |stopped: i64| {
+        let mut judge = Judge::measure(JudgeSettings::default(), &window, &groups, at(0), Some(at(-stopped)));
+        let verdict = judge.look(&window, &groups, &[], at(0), window.step_at(at(0)));
+        verdict.blind.iter().any(|b| b.why.contains("an earlier release was stopped"))
+    };
+    assert!(doubtful(100), "less than five minutes");
+    assert!(!doubtful(900));
+}
