@@ -52,7 +52,7 @@ const A_THIRD_LEFT: f64 = 1.2;
 /// Machines are drained before they restart and take traffic when their health
 /// is seen, while a proxy before them answers all the time and hides it.
 const FIRST_TRAFFIC_SECONDS: f64 = 90.0;
-const TRAFFIC_RETURNS_SECONDS: f64 = 60.0;
+const TRAFFIC_RETURNS_SECONDS: f64 = 15.0;
 
 /// Least jumps from step to step that matter to anybody, on the scale: 7 %.
 const JUMPS_MIN: f64 = 0.07;
