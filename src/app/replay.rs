@@ -552,6 +552,10 @@ struct SilenceFiller {
     last: BTreeMap<InstanceId, Timestamp>,
     /// Released instances that have shown nothing yet, and their batch's beginning.
     awaited: BTreeMap<InstanceId, Timestamp>,
+    reference: Vec<InstanceId>,
+    /// Whether an instance that the order names was seen: if none ever is, the
+    /// names are wrong, and nobody is silent.
+    names_hold: bool,
     checked: Timestamp,
 }
 
@@ -561,8 +565,15 @@ impl SilenceFiller {
             let at = batch.started_at;
             batch.instances.clone().into_iter().map(move |instance| (instance, at))
         };
-        let awaited = order.batches.iter().flat_map(of_batch).collect();
-        Self { active, step, last: BTreeMap::new(), awaited, checked: Timestamp::default() }
+        Self {
+            active,
+            step,
+            last: BTreeMap::new(),
+            awaited: order.batches.iter().flat_map(of_batch).collect(),
+            reference: order.reference.clone(),
+            names_hold: false,
+            checked: Timestamp::default(),
+        }
     }
 
     fn before(&mut self, scrape: &Scrape) -> Vec<Scrape> {
@@ -577,7 +588,8 @@ impl SilenceFiller {
             let gone = |at: Timestamp| scrape.at >= at && scrape.at.since(at) < self.step * 30;
             let due = |at: Timestamp| scrape.at.since(at) < NEVER_CAME_BACK.max(self.step * 30);
             let once = self.last.iter().filter(|(_, at)| gone(**at));
-            let never = self.awaited.iter().filter(|(_, at)| scrape.at >= **at && due(**at));
+            let never =
+                self.awaited.iter().filter(|(_, at)| self.names_hold && scrape.at >= **at && due(**at));
             for (instance, at) in once.chain(never) {
                 if scrape.at.since(*at) > overdue {
                     silent.push(Scrape {
@@ -590,7 +602,8 @@ impl SilenceFiller {
                 }
             }
         }
-        self.awaited.remove(&scrape.instance);
+        let was_awaited = self.awaited.remove(&scrape.instance).is_some();
+        self.names_hold |= was_awaited || self.reference.contains(&scrape.instance);
         self.last.insert(scrape.instance.clone(), scrape.at);
         silent
     }
@@ -672,6 +685,31 @@ mod tests {
     use crate::simulate::{Request, simulate};
 
     use super::*;
+
+    #[test]
+    fn who_never_shows_a_sample_is_silent_unless_no_name_of_the_order_is_known() {
+        let name = |name: &str| InstanceId::new(name.to_owned()).unwrap();
+        let at = |second: i64| Timestamp::from_millis(1_790_000_000_000 + second * 1000);
+        let mut order: ReleaseOrder = serde_json::from_value(serde_json::json!({
+            "format": 1, "id": "r", "application": "shop", "started_at": "2026-09-21T00:00:00Z",
+            "batches": [], "reference": ["old:1"], "metrics": [],
+        }))
+        .unwrap();
+        order.batches = vec![Batch { started_at: at(0), instances: vec![name("new:1")], weight: None }];
+        let silent = |seen: &str| {
+            let mut filler = SilenceFiller::new(true, Duration::from_secs(10), &order);
+            let scrape = |second| Scrape {
+                instance: name(seen),
+                at: at(second),
+                outcome: ScrapeOutcome::Complete,
+                samples: Vec::new(),
+                families: std::sync::Arc::from([]),
+            };
+            (-3..6).flat_map(|k| filler.before(&scrape(k * 10))).map(|s| s.instance).collect::<Vec<_>>()
+        };
+        assert_eq!(silent("old:1"), vec![name("new:1"); 4]);
+        assert_eq!(silent("other:1"), Vec::<InstanceId>::new());
+    }
 
     #[test]
     fn the_recordings_that_ship_are_decided_as_the_readme_says() {

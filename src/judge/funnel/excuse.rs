@@ -120,7 +120,7 @@ impl Look<'_> {
             SignalClass::Saturation => def.fills,
             SignalClass::Latency | SignalClass::Business | SignalClass::Other => false,
         };
-        if by_itself {
+        if by_itself || self.group(false).any(|member| self.serves(member)) {
             return false;
         }
         let sign = if shift.upward { 1.0 } else { -1.0 };
@@ -128,9 +128,6 @@ impl Look<'_> {
             sign * self.difference_over(id, def, baseline, self.to - NEWEST_STEPS, self.to, &shift.shows);
         let goes_on = newest >= 0.4 * shift.change;
         if goes_on && self.seconds(self.to - shift.since) >= OUTLASTS_SECONDS {
-            return false;
-        }
-        if self.group(false).any(|member| self.serves(member)) {
             return false;
         }
         let served = shift.shows.iter().map(|index| self.ready[*index]).min();
