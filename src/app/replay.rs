@@ -688,7 +688,7 @@ mod tests {
 
     #[test]
     fn who_never_shows_a_sample_is_silent_unless_no_name_of_the_order_is_known() {
-        let name = |name: &str| InstanceId::new(name.to_owned()).unwrap();
+        let name = |name: &str| InstanceId::new(name).unwrap();
         let at = |second: i64| Timestamp::from_millis(1_790_000_000_000 + second * 1000);
         let mut order: ReleaseOrder = serde_json::from_value(serde_json::json!({
             "format": 1, "id": "r", "application": "shop", "started_at": "2026-09-21T00:00:00Z",
