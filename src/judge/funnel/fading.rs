@@ -272,28 +272,29 @@ impl Look<'_> {
         members: &[usize],
     ) -> bool {
         let sign = if shift.upward { 1.0 } else { -1.0 };
-        let onset = self.to - shift.steps;
         let step_seconds = self.observation.window.step().as_secs_f64();
-        let well = (onset - ready) as f64 * step_seconds;
-        let ill = shift.steps as f64 * step_seconds;
         let lasting = match def.class {
             SignalClass::Traffic | SignalClass::Errors | SignalClass::Logs | SignalClass::Health => ILL_FOR,
             SignalClass::Latency => 2 * ILL_FOR,
             // Pools and queues wander, and few buyers make lumps of any length.
             SignalClass::Saturation | SignalClass::Business | SignalClass::Other => return false,
         };
-        let known = shift.values[0].is_some();
-        if !known
-            || well < WELL_BEFORE.as_secs_f64().max(2.0 * step_seconds)
-            || ill < lasting.as_secs_f64().max(2.0 * step_seconds)
-        {
+        if shift.values[0].is_none() {
             return false;
         }
+        let steps = |duration: Duration| (duration.as_secs_f64() / step_seconds).ceil().max(2.0) as Step;
+        let (ill_for, well_before) = (steps(lasting), steps(WELL_BEFORE));
         let over = |from, to| sign * self.difference_over(id, def, baseline, from, to, members);
-        let middle = onset + shift.steps / 2;
-        // A hiccup is over in the second half.
-        let lasts = over(onset, middle) >= 0.6 * shift.change && over(middle, self.to) >= 0.6 * shift.change;
-        lasts && over(ready, onset) < 0.25 * shift.change
+        // A large change shows in windows shorter and longer than it has lasted.
+        WINDOWS.iter().rev().filter(|w| (ill_for..=self.to - shift.since).contains(*w)).any(|ill| {
+            let onset = self.to - ill;
+            let middle = onset + ill / 2;
+            // A hiccup is over in the second half.
+            onset - ready >= well_before
+                && over(onset, middle) >= 0.6 * shift.change
+                && over(middle, self.to) >= 0.6 * shift.change
+                && over(ready, onset) < 0.25 * shift.change
+        })
     }
 
     pub(super) fn difference_over(
