@@ -158,12 +158,15 @@ impl Look<'_> {
             let group_share = (shift.judged as f64 / members.len() as f64).sqrt();
             let noise = baseline.noise[window].min(shift.change / shift.score.max(1e-9)).hypot(NOISE_FLOOR)
                 * group_share;
-            let ratio = if early > 0.0 { late / early } else { 3.0 };
+            // What was not there at first did not decay.
+            let there = early.max(1e-9);
+            let ratio = late / there;
+            let is_unknown = early.is_nan() || (early <= 0.0 && age < CALM_AGE.as_secs_f64());
             if oldest_shown.is_none() {
                 oldest_shown = Some(age);
                 shift.steadiness = ratio.clamp(0.0, 3.0);
             }
-            let uncertainty = 1.5 * noise / early.max(1e-9) * std::f64::consts::SQRT_2;
+            let uncertainty = if is_unknown { f64::INFINITY } else { 1.5 * noise / there * std::f64::consts::SQRT_2 };
             let decayed = (-(half as f64) * step_seconds / patience.decay().as_secs_f64()).exp();
             let drained = if ratio < GROWS { DRAINED } else { CAUGHT_UP };
             let drains = def.is_arrears()
@@ -174,7 +177,7 @@ impl Look<'_> {
                 // Where slow warm-ups are known, even a huge one may fade. On the
                 // scale a factor that decays seems to decay more slowly at first.
                 let known_slow = patience.stretch() > 1.0;
-                let ratio = if known_slow { ratio.min(late.exp_m1() / early.exp_m1()) } else { ratio };
+                let ratio = if known_slow { ratio.min(late.exp_m1() / there.exp_m1()) } else { ratio };
                 let stays = ratio - uncertainty > if known_slow { decayed.max(0.9) } else { 0.9 };
                 let lasts = if known_slow { ratio - uncertainty > decayed } else { ratio > 0.6 };
                 // One kind of request may be rare in the first minute.
