@@ -8,7 +8,7 @@ mod results;
 pub use counters::{CounterMeaning, LogLevel, counter_meaning, is_business, log_level_of};
 pub use gauges::{
     fills_with_age, gauge_meaning, is_arrears, is_cache_content, is_clock, is_collected, is_idle_share,
-    is_percent, is_setting,
+    is_percent, is_setting, is_used_share,
 };
 pub use results::{ResultValue, error_kind_of, is_error_label, result_of};
 

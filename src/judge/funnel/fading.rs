@@ -166,7 +166,8 @@ impl Look<'_> {
                 oldest_shown = Some(age);
                 shift.steadiness = ratio.clamp(0.0, 3.0);
             }
-            let uncertainty = if is_unknown { f64::INFINITY } else { 1.5 * noise / there * std::f64::consts::SQRT_2 };
+            let uncertainty =
+                if is_unknown { f64::INFINITY } else { 1.5 * noise / there * std::f64::consts::SQRT_2 };
             let decayed = (-(half as f64) * step_seconds / patience.decay().as_secs_f64()).exp();
             let drained = if ratio < GROWS { DRAINED } else { CAUGHT_UP };
             let drains = def.is_arrears()

@@ -36,6 +36,8 @@ impl Scale {
                 1e-4 * def.unit.per_second().unwrap_or(1.0)
             }
             (_, _, Unit::Bytes) => 65_536.0,
+            // One per cent, where it is told as a ratio.
+            (_, SignalClass::Saturation, Unit::Count) if def.is_used_share() && typical <= 1.0 => 0.01,
             (_, SignalClass::Saturation, Unit::Count) => 1.0,
             (_, _, Unit::Count | Unit::Ratio | Unit::PerSecond) => 1e-9,
         };
@@ -179,6 +181,22 @@ mod tests {
             let fell = scale.of_value(less) - scale.of_value(usual);
             assert!((-1.6..-1.1).contains(&fell), "{fell}");
         }
+    }
+
+    #[test]
+    fn shares_of_the_time_compare_whether_they_are_ratios_or_in_per_cent() {
+        let mut catalogue = crate::signal::Catalogue::default();
+        for name in ["process_cpu_usage", "db_pool_in_use"] {
+            catalogue.feeds(&std::sync::Arc::new(name.parse().unwrap()));
+        }
+        let change = |at: usize, usual: f64, more: f64| {
+            let (_, def) = catalogue.signals().nth(at).unwrap();
+            let scale = Scale::of(def, false, usual);
+            scale.of_value(more) - scale.of_value(usual)
+        };
+        assert!(change(0, 0.1, 0.4) > 1.2 && change(0, 10.0, 40.0) > 1.2);
+        // Of connections a part of one is nothing.
+        assert!(change(1, 0.1, 0.4) < 0.2, "{}", change(1, 0.1, 0.4));
     }
 
     #[test]

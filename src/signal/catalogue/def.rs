@@ -103,6 +103,13 @@ impl SignalDef {
             && names::is_idle_share(&self.metric)
     }
 
+    /// Whether it is the share of something that is used, as its name says.
+    pub fn is_used_share(&self) -> bool {
+        self.class == SignalClass::Saturation
+            && self.shape == Shape::Level
+            && names::is_used_share(&self.metric)
+    }
+
     /// Whether it is counted by the version of whatever makes it: of the service
     /// itself, or of its clients.
     pub fn is_of_version(&self) -> bool {

@@ -202,6 +202,14 @@ pub fn is_idle_share(name: &str) -> bool {
     has_word(name, &["idle"]) && (has_word(name, &["ratio", "share", "time", "cpu"]) || is_percent(name))
 }
 
+/// Whether a gauge is the share of something that is used, which some tell as a
+/// ratio and others in per cent.
+pub fn is_used_share(name: &str) -> bool {
+    has_word(name, &["cpu", "gpu", "usage", "util"])
+        || has_stem(name, &["utiliz", "utilis"])
+        || name.to_ascii_lowercase().contains("cpuload")
+}
+
 /// Whether a gauge counts processes or actors inside of a process.
 fn counts_actors(name: &str) -> bool {
     has_word(name, &["process", "processes", "actor", "actors", "fiber", "fibers", "coroutine", "coroutines"])
