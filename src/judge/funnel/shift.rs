@@ -9,7 +9,7 @@ use super::baseline::{Baseline, View, WINDOWS, contrast, mean, median};
 use super::counts;
 use super::follows_load;
 use super::scale::Practical;
-use super::values::{counting_noise, group_values};
+use super::values::{counting_noise, group_values, whole_events};
 
 /// A change must exceed what was seen without a release by this much.
 const BEYOND_WORST: f64 = 1.25;
@@ -75,6 +75,9 @@ const TAIL_FACTOR: f64 = 1.25;
 
 /// Counts have exact tails, and their clustering is measured.
 const COUNT_FACTOR: f64 = 1.1;
+
+/// Fewer errors than this, as the samples of a gauge count them, are an accident.
+const WHOLE_ERRORS_MIN: f64 = 10.0;
 
 /// A machine that did not answer for so many steps is gone.
 const SERVES_STEPS: Step = 21;
@@ -463,8 +466,14 @@ impl Look<'_> {
         let became_like_others = matches!(def.class, SignalClass::Latency | SignalClass::Errors)
             && matches!((values[1], values[3]), (Some(after), Some(reference))
                 if sign * (baseline.scale.of_value(after) - baseline.scale.of_value(reference)) < 0.5 * practical.change);
-        let at_most =
-            practical_times.min(breadth / 0.5).min(if became_like_others { 0.8 } else { f64::INFINITY });
+        let few = def.class == SignalClass::Errors
+            && def.shape == Shape::Level
+            && whole_events(changes, window, released).is_some_and(|events| events < WHOLE_ERRORS_MIN);
+        let at_most = practical_times.min(breadth / 0.5).min(if became_like_others || few {
+            0.8
+        } else {
+            f64::INFINITY
+        });
         if at_most < 1.0 && at_most <= beaten {
             return None;
         }

@@ -50,6 +50,14 @@ pub(super) fn counting_noise(
     (after + before).sqrt()
 }
 
+/// What the released members' samples of a gauge add up to, if all are whole
+/// numbers: such a gauge counts something.
+pub(super) fn whole_events(changes: &Changes<'_>, window: usize, released: &[bool]) -> Option<f64> {
+    let sums = changes.sums(window).iter().zip(released);
+    let own = sums.filter(|((_, den), released)| **released && *den > 0.0).map(|((num, _), _)| *num);
+    own.map(|num| (num.fract() == 0.0).then_some(num)).sum()
+}
+
 /// Release before and after, reference before and after, in the unit.
 pub(super) fn group_values(
     baseline: &Baseline,
