@@ -81,7 +81,10 @@ impl Catalogue {
 
     /// Whether a series tells when a process began.
     pub fn has_start_time(&self) -> bool {
-        self.feeds.values().flat_map(|feeds| feeds.iter()).any(|feed| feed.role == Role::StartTime)
+        self.feeds
+            .values()
+            .flat_map(|feeds| feeds.iter())
+            .any(|feed| matches!(feed.role, Role::StartTime | Role::Uptime))
     }
 
     /// Takes what a target declares of its metrics.

@@ -90,6 +90,13 @@ pub fn is_start_time(name: &str) -> bool {
             || has_word(name, &["created"]) && has_word(name, &["process"]))
 }
 
+/// For how long a process has run, in whatever unit; what else is up and down, as
+/// connections are, does not tell of it.
+pub fn is_uptime(name: &str) -> bool {
+    let of_others = ["connection", "session", "peer", "link", "tunnel", "upstream", "server", "backend"];
+    has_word(name, &["uptime"]) && !has_stem(name, &of_others)
+}
+
 /// Series about the scrape itself, about identity, or about configuration:
 /// nothing to judge.
 pub fn is_about_the_scrape(name: &str) -> bool {
@@ -440,6 +447,8 @@ mod tests {
         }
         assert!(!is_start_time("app_start_time_seconds_bucket"));
         assert!(is_start_time("process_start_time_seconds"));
+        assert!(is_uptime("process_uptime_seconds") && is_uptime("java_lang_Runtime_Uptime"));
+        assert!(!is_uptime("mesh_peer_uptime_seconds"));
     }
 
     #[test]

@@ -290,6 +290,9 @@ fn take_samples(
                 let value = if sample.value > 1e11 { sample.value / 1e3 } else { sample.value };
                 restarted |= process_start.advance(value);
             }
+            Role::Uptime => {
+                restarted |= track.counter.advance(sample.value, None).is_some_and(|uptime| uptime.reset);
+            }
             Role::Level | Role::LevelMean => {
                 if !is_kept(sample.value) {
                     continue;
@@ -353,7 +356,7 @@ fn add_increment(
             let den = if column.stamped(at) { seconds.unwrap_or(0.0) } else { 0.0 };
             column.add(step, count, den);
         }
-        Role::Bucket(_) | Role::Level | Role::LevelMean | Role::StartTime => {}
+        Role::Bucket(_) | Role::Level | Role::LevelMean | Role::StartTime | Role::Uptime => {}
     }
 }
 
@@ -361,6 +364,25 @@ fn add_increment(
 mod tests {
     use super::*;
     use crate::domain::Sample;
+
+    #[test]
+    fn an_uptime_that_falls_tells_of_a_restart() {
+        let mut window =
+            Window::new(Duration::from_secs(10), Duration::from_secs(3600), SignalSettings::default());
+        let series: Arc<SeriesKey> = Arc::new("uptime_s".parse().unwrap());
+        for (second, uptime) in [(0, 900.0), (10, 910.0), (20, 4.0), (30, 14.0), (40, 13.0)] {
+            window.take(&Scrape {
+                instance: InstanceId::new("a:1").unwrap(),
+                at: Timestamp::from_millis(1_795_289_200_000 + second * 1000),
+                outcome: ScrapeOutcome::Complete,
+                samples: vec![Sample { series: series.clone(), value: uptime }],
+                families: Arc::from([]),
+            });
+        }
+        let restarts: Vec<i64> =
+            window.instances().values().next().unwrap().restarts.iter().map(|at| at.as_millis()).collect();
+        assert_eq!(restarts, [1_795_289_220_000, 1_795_289_240_000]);
+    }
 
     #[test]
     fn a_time_far_from_all_others_costs_no_room() {

@@ -162,6 +162,8 @@ pub enum Role {
     Bucket(f64),
     /// The start time of the process.
     StartTime,
+    /// For how long the process has run.
+    Uptime,
 }
 
 impl Role {
@@ -174,7 +176,8 @@ impl Role {
             | Self::Both
             | Self::PerSecond
             | Self::Bucket(_)
-            | Self::StartTime => false,
+            | Self::StartTime
+            | Self::Uptime => false,
         }
     }
 }

@@ -14,6 +14,10 @@ impl Catalogue {
             feeds.push(Feed { signal: SignalId(0), role: Role::StartTime });
             return feeds;
         }
+        if names::is_uptime(name) {
+            feeds.push(Feed { signal: SignalId(0), role: Role::Uptime });
+            return feeds;
+        }
         if names::is_about_the_scrape(name) {
             return feeds;
         }
