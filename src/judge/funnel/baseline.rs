@@ -7,8 +7,8 @@ use std::cmp::Ordering;
 use crate::domain::Group;
 use crate::signal::{Cells, Observation, Rows, Shape, SignalClass, SignalDef, SignalId, Step, Unit};
 
+use super::counted::is_counted;
 use super::scale::Scale;
-use super::shift::is_counted;
 
 /// Lengths of the windows that are looked at, in steps.
 pub const WINDOWS: [Step; 11] = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144];

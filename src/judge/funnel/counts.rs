@@ -42,6 +42,23 @@ pub fn tail_probability(events: f64, exposure: f64, past_events: f64, past_expos
     total.clamp(0.0, 1.0)
 }
 
+/// Tails below this are told by the deviance: numbers end soon after.
+const TAIL_MIN: f64 = 1e-250;
+
+/// How far out this [`tail_probability`] is, in standard deviations of the normal. It
+/// does not end where probabilities do: clustered events divide it by much, and
+/// what is left must still tell more from less. Far out it is the signed root of
+/// the Poisson deviance (McCullagh and Nelder, Generalized Linear Models, 2.3),
+/// with the variance of the past added.
+pub fn standard_score(tail: f64, events: f64, exposure: f64, past_events: f64, past_exposure: f64) -> f64 {
+    if tail > TAIL_MIN {
+        return normal_quantile(tail);
+    }
+    let expected = (past_events + 0.5) * exposure / past_exposure;
+    let deviance = 2.0 * (events * (events / expected).ln() - (events - expected));
+    (deviance / (1.0 + exposure / past_exposure)).sqrt()
+}
+
 /// The upper tail of the standard normal distribution.
 pub fn normal_tail(z: f64) -> f64 {
     0.5 * statrs::function::erf::erfc(z / std::f64::consts::SQRT_2)
@@ -91,6 +108,16 @@ mod tests {
         assert_eq!(tail_probability(0.0, 100.0, 0.0, 100.0), 1.0);
         assert_eq!(tail_probability(f64::NAN, 100.0, 0.0, 100.0), 1.0);
         assert_eq!(tail_probability(5.0, 0.0, 0.0, 0.0), 1.0);
+    }
+
+    #[test]
+    fn the_score_goes_on_where_probabilities_end() {
+        let score =
+            |events: f64| standard_score(tail_probability(events, 1e4, 1e4, 1e6), events, 1e4, 1e4, 1e6);
+        let scores: Vec<f64> = (0..40).map(|k| score(150.0 * 1.2f64.powi(k))).collect();
+        assert!(scores.windows(2).all(|pair| pair[0] < pair[1]), "{scores:?}");
+        // By hand: 2 * (2000 * ln 20 - 1900) / 1.01 = 8102, whose root is 90.0.
+        assert!((score(2_000.0) - 90.0).abs() < 0.1, "{}", score(2_000.0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! everything, and only what is left meets the whole test.
 
 mod baseline;
+mod counted;
 mod counts;
 mod excuse;
 mod fading;
@@ -23,10 +24,11 @@ use crate::signal::{
 };
 
 pub use baseline::{Baseline, Span, View, WINDOWS};
+pub use counted::is_counted;
 pub use counts::{normal_tail, tail_probability};
 pub use excuse::{LATE_SECONDS, OUTLASTS_SECONDS};
 pub use screen::screen;
-pub use shift::{Budget, Look, Shift, is_counted};
+pub use shift::{Budget, Look, Shift};
 pub use vicinity::Vicinity;
 
 use baseline::has_restlessness;

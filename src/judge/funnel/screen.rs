@@ -5,8 +5,9 @@
 use crate::signal::{SignalDef, SignalId, Step};
 
 use super::baseline::{Baseline, WINDOWS, contrast, mean};
+use super::counted::is_counted;
 use super::scale::Practical;
-use super::shift::{Changes, Look, NOISE_FLOOR, OWN_SHARE_MAX, SUSPECT_MARGIN, bad_direction, is_counted};
+use super::shift::{Changes, Look, NOISE_FLOOR, OWN_SHARE_MAX, SUSPECT_MARGIN, bad_direction};
 
 /// Windows that the screening looks at, by their place: up to 13 steps.
 const SCREENED: [usize; 4] = [0, 1, 3, 5];

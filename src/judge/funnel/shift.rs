@@ -6,6 +6,7 @@ use crate::judge::WarmUp;
 use crate::signal::{BadWhen, Observation, Rows, Shape, SignalClass, SignalDef, SignalId, Step};
 
 use super::baseline::{Baseline, View, WINDOWS, contrast, mean, median};
+use super::counted::is_counted;
 use super::counts;
 use super::follows_load;
 use super::scale::Practical;
@@ -157,14 +158,6 @@ pub struct Look<'a> {
     pub traffic: Option<&'a Changes<'a>>,
     /// How long young processes may move signals that warm.
     pub warm_up: WarmUp,
-}
-
-/// What counting says of one window.
-struct Count {
-    tail: f64,
-    score: f64,
-    beyond_worst: f64,
-    is_new: bool,
 }
 
 /// Sums by window and member, and the changes made of them.
@@ -597,63 +590,6 @@ impl Look<'_> {
         noise.hypot(counting_noise(def, baseline, changes, window, released)).hypot(NOISE_FLOOR)
     }
 
-    /// The count test: against everything seen without the release, and
-    /// against the reference group at the same time; the weaker evidence
-    /// counts, and clustering of events is allowed for.
-    fn count_tail(
-        &self,
-        def: &SignalDef,
-        baseline: &Baseline,
-        changes: &Changes<'_>,
-        window: usize,
-        released: &[bool],
-    ) -> Count {
-        if !is_counted(def) || baseline.dispersion.is_empty() {
-            return Count { tail: 1.0, score: 0.0, beyond_worst: 0.0, is_new: false };
-        }
-        let (mut events, mut exposure) = (0.0, 0.0);
-        let (mut past_events, mut past_exposure) = (0.0, 0.0);
-        let (mut now_events, mut now_exposure) = (0.0, 0.0);
-        let (mut own_events, mut own_exposure) = (0.0, 0.0);
-        for (index, released) in released.iter().enumerate() {
-            let (num, den) = changes.sums(window)[index];
-            let (before_num, before_den) = baseline.totals.get(index).copied().unwrap_or_default();
-            past_events += before_num;
-            past_exposure += before_den;
-            if *released {
-                events += num;
-                exposure += den;
-                own_events += before_num;
-                own_exposure += before_den;
-            } else {
-                now_events += num;
-                now_exposure += den;
-            }
-        }
-        // Machines that failed more than others before go on doing so.
-        let against_own = if own_events > 0.0 {
-            counts::tail_probability(events, exposure, own_events, own_exposure)
-        } else {
-            0.0
-        };
-        let against_past =
-            counts::tail_probability(events, exposure, past_events, past_exposure).max(against_own);
-        let against_now = if now_exposure > 0.0 {
-            counts::tail_probability(events, exposure, now_events, now_exposure)
-        } else {
-            0.0
-        };
-        let tail = against_past.max(against_now);
-        let raw = counts::normal_quantile(tail.max(1e-300));
-        let worst = baseline.worst_excess[window];
-        Count {
-            tail,
-            score: raw / baseline.dispersion[window].sqrt(),
-            beyond_worst: if worst > 0.0 { raw / worst } else { f64::INFINITY },
-            is_new: past_events + now_events == 0.0 && events >= 1.0,
-        }
-    }
-
     fn age_seconds(&self) -> f64 {
         let youngest = self
             .ready
@@ -691,10 +627,4 @@ fn moves_with_traffic(def: &SignalDef, baseline: &Baseline) -> bool {
         }
         SignalClass::Latency | SignalClass::Traffic | SignalClass::Business => false,
     }
-}
-
-/// Signals whose numerators are events that failed: sparse, and counted.
-pub fn is_counted(def: &SignalDef) -> bool {
-    matches!(def.shape, Shape::Ratio | Shape::Rate)
-        && matches!(def.class, SignalClass::Errors | SignalClass::Logs | SignalClass::Health)
 }

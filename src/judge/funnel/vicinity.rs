@@ -4,7 +4,8 @@ use crate::domain::Group;
 use crate::signal::SignalDef;
 
 use super::baseline::{Baseline, WINDOWS, contrast, mean, median};
-use super::shift::{Changes, Look, Shift, is_counted};
+use super::counted::is_counted;
+use super::shift::{Changes, Look, Shift};
 
 /// Numbers around one shift, all against the shift's own change unless they
 /// say otherwise. NaN where unknown.
