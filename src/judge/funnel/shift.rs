@@ -54,6 +54,9 @@ const LONE_AMONG_MIN: usize = 3;
 const LONE_FACTOR: f64 = 1.6;
 const LONE_LATENCY_FACTOR: f64 = 2.5;
 
+/// So many of the requests to one machine do not fail out of habit.
+const LONE_ERRORS: f64 = 0.05;
+
 /// How much more is asked of machines without a past: new ones are not equal.
 const NEWCOMER_FACTOR: f64 = 1.5;
 const LONE_NEWCOMER_FACTOR: f64 = 2.2;
@@ -333,8 +336,14 @@ impl Look<'_> {
             let alone = each.filter_map(|(only, window)| {
                 self.window_shift(of, window, Some(only), f64::INFINITY, &mut scratch)
             });
-            // One new machine may always have been like that; crashes are no habit.
-            let known = |s: &Shift| s.values[0].is_some() || def.class == SignalClass::Health;
+            // One new machine may always have been like that; crashes are no habit, and
+            // neither are many failed requests.
+            let fails = |s: &Shift| {
+                def.class == SignalClass::Errors
+                    && def.shape == Shape::Ratio
+                    && s.values[1].is_some_and(|after| after >= LONE_ERRORS)
+            };
+            let known = |s: &Shift| s.values[0].is_some() || def.class == SignalClass::Health || fails(s);
             let sure = alone.filter(|s| s.margin >= 1.0 && known(s));
             if let Some(shift) = sure.max_by(|a, b| a.margin.total_cmp(&b.margin)) {
                 since = self.to - shift.steps;
