@@ -7,14 +7,17 @@ mod describe;
 mod setting;
 #[cfg(test)]
 mod tests;
+mod undeclared;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use def::{Feed, Role, Shape, SignalDef, SignalId};
 pub use setting::{AddedValue, SignalAddition, SignalOverride, SignalSettings};
+pub use undeclared::Nature;
 
 use def::Draft;
+use undeclared::Undeclared;
 
 use super::SignalClass;
 use super::names;
@@ -38,6 +41,7 @@ pub struct Catalogue {
     segment_values: HashMap<(String, String), BTreeSet<String>>,
     feeds: HashMap<Arc<SeriesKey>, Arc<[Feed]>>,
     kinds: HashMap<String, (MetricKind, Option<String>)>,
+    undeclared: Undeclared,
     settings: SignalSettings,
     dropped: u32,
 }

@@ -24,6 +24,11 @@ pub struct Counter {
 }
 
 impl Counter {
+    /// The last reading.
+    pub fn last(&self) -> Option<f64> {
+        self.last
+    }
+
     /// Takes the next reading. `seconds_watched` is how long ago the instance
     /// was last read completely without this series, if it was.
     ///

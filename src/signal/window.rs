@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalogue::{Catalogue, Feed, Role, SignalId, SignalSettings};
+use super::catalogue::{Catalogue, Feed, Nature, Role, SignalId, SignalSettings};
 use super::column::Column;
 use super::counter::{Counter, ProcessStart};
 use crate::domain::{InstanceId, Scrape, ScrapeFailure, ScrapeOutcome, SeriesKey, TARGET_INFO, Timestamp};
@@ -33,6 +33,8 @@ struct Track {
     feeds: Arc<[Feed]>,
     /// The page that it was last on.
     page: u32,
+    /// Values that it had while nothing said what it is.
+    undeclared: Option<u32>,
 }
 
 /// What is kept of one instance.
@@ -97,7 +99,9 @@ impl InstanceWindow {
             None => {
                 let slot = self.tracks.len() as u32;
                 let feeds = catalogue.feeds(series);
-                self.tracks.push(Track { counter: Counter::default(), feeds, page: 0 });
+                let may_count = catalogue.may_count(series, feeds.iter().map(|feed| feed.role));
+                let undeclared = may_count.then_some(0);
+                self.tracks.push(Track { counter: Counter::default(), feeds, page: 0, undeclared });
                 self.slots.insert(series.clone(), slot);
                 slot
             }
@@ -215,9 +219,32 @@ impl Window {
         if instance.block.replace(block).is_some_and(|before| before != block) {
             pack(instance, block, oldest, oldest_time);
         }
-        take_samples(instance, &mut self.catalogue, scrape, at_step, seconds);
+        let proven = take_samples(instance, &mut self.catalogue, scrape, at_step, seconds);
         instance.last_served = Some(scrape.at);
         instance.first_served.get_or_insert(scrape.at);
+        proven.iter().for_each(|(name, nature)| self.learn_nature(name, *nature));
+    }
+
+    /// From now on the series of a metric feed other signals.
+    fn learn_nature(&mut self, name: &str, nature: Nature) {
+        let counts = match nature {
+            Nature::Counter => self.catalogue.count(name),
+            Nature::Level => {
+                self.catalogue.uncount(name);
+                true
+            }
+            Nature::Unknown => false,
+        };
+        for instance in self.instances.values_mut() {
+            let InstanceWindow { slots, tracks, .. } = instance;
+            for (series, slot) in slots.iter().filter(|(series, _)| series.name() == name) {
+                let track = &mut tracks[*slot as usize];
+                track.undeclared = None;
+                if counts {
+                    track.feeds = self.catalogue.feeds(series);
+                }
+            }
+        }
     }
 
     /// Forgets instances that have not been seen within what is kept.
@@ -265,13 +292,16 @@ fn pack(instance: &mut InstanceWindow, block: Step, oldest: Step, oldest_time: T
     instance.restarts.retain(|at| *at >= oldest_time);
 }
 
+/// Takes one page; gives which metrics it proved to be something else than what
+/// they were taken for.
 fn take_samples(
     instance: &mut InstanceWindow,
     catalogue: &mut Catalogue,
     scrape: &Scrape,
     step: Step,
     seconds: Option<f64>,
-) {
+) -> Vec<(String, Nature)> {
+    let mut proven: Vec<(String, Nature)> = Vec::new();
     let mut resets = 0u32;
     let mut falls_possible = 0u32;
     let mut told_start = false;
@@ -297,6 +327,11 @@ fn take_samples(
                 if !is_kept(sample.value) {
                     continue;
                 }
+                match nature(track, catalogue, &sample.series, sample.value) {
+                    Nature::Unknown => {}
+                    Nature::Level => track.undeclared = None,
+                    Nature::Counter => proven.push((sample.series.name().to_owned(), Nature::Counter)),
+                }
                 for feed in track.feeds.iter() {
                     let column = column_mut(columns, feed.signal);
                     let counts = column.stamped(scrape.at) || feed.role == Role::LevelMean;
@@ -307,6 +342,11 @@ fn take_samples(
                 // Counters with labels are back with their first event: what
                 // fell with a restart that is known tells of no other.
                 let told_before = std::mem::replace(&mut track.page, page) < first_page;
+                let name = sample.series.name();
+                if track.counter.last().is_some_and(|last| catalogue.is_disproved(name, last, sample.value)) {
+                    proven.push((name.to_owned(), Nature::Level));
+                    continue;
+                }
                 let increment = track.counter.advance(sample.value, seconds);
                 let Some(increment) = increment.filter(|i| is_kept(i.count)) else { continue };
                 let tells = increment.reset && !told_before;
@@ -332,6 +372,23 @@ fn take_samples(
         instance.first_page = page;
         let at = if told_start { instance.process_start.at().unwrap_or(scrape.at) } else { scrape.at };
         instance.restarts.push(at.min(scrape.at));
+    }
+    proven.dedup();
+    proven
+}
+
+/// What a series without a declared type is, as its next value tells.
+fn nature(track: &mut Track, catalogue: &mut Catalogue, series: &SeriesKey, value: f64) -> Nature {
+    let Some(values) = track.undeclared else { return Nature::Unknown };
+    if value < 0.0 {
+        return Nature::Level;
+    }
+    let last = track.counter.last();
+    track.undeclared = Some(values.saturating_add(1));
+    track.counter.advance(value, None);
+    match last.filter(|last| *last != value) {
+        Some(last) => catalogue.moved(series.name(), last, value, values + 1),
+        None => Nature::Unknown,
     }
 }
 
@@ -364,6 +421,7 @@ fn add_increment(
 mod tests {
     use super::*;
     use crate::domain::Sample;
+    use crate::signal::Shape;
 
     #[test]
     fn an_uptime_that_falls_tells_of_a_restart() {
@@ -382,6 +440,31 @@ mod tests {
         let restarts: Vec<i64> =
             window.instances().values().next().unwrap().restarts.iter().map(|at| at.as_millis()).collect();
         assert_eq!(restarts, [1_795_289_220_000, 1_795_289_240_000]);
+    }
+
+    #[test]
+    fn what_nobody_declares_is_counted_once_it_proves_to_only_rise() {
+        let mut window =
+            Window::new(Duration::from_secs(10), Duration::from_secs(3600), SignalSettings::default());
+        let series: Arc<SeriesKey> = Arc::new("orders_api_requests".parse().unwrap());
+        let mut take = |second: i64, value: f64| {
+            window.take(&Scrape {
+                instance: InstanceId::new("a:1").unwrap(),
+                at: Timestamp::from_millis(1_795_289_200_000 + second * 1000),
+                outcome: ScrapeOutcome::Complete,
+                samples: vec![Sample { series: series.clone(), value }],
+                families: Arc::from([]),
+            });
+            let counted = window.catalogue().signals().find(|(_, def)| def.shape == Shape::Rate);
+            counted.map(|(id, _)| {
+                let column = window.instances().values().next().unwrap().column(id);
+                column.map_or((0.0, 0.0), |column| column.sum(0, Step::MAX))
+            })
+        };
+        let first = (0..40).map(|k| take(k * 10, 5e6 + 7.0 * k as f64)).position(|found| found.is_some());
+        assert_eq!(first, Some(20));
+        assert_eq!(take(400, 5e6 + 280.0), Some((7.0 * 20.0, 200.0)), "each increment since is there");
+        assert!(window.catalogue().signals().all(|(_, def)| def.muted == (def.shape == Shape::Level)));
     }
 
     #[test]
