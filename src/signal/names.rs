@@ -191,7 +191,7 @@ pub fn is_latency(name: &str) -> bool {
 /// Words for how long something takes.
 fn is_time_word(name: &str) -> bool {
     has_stem(name, &["latenc", "duration", "elapsed", "delay", "lag", "wait", "ttfb"])
-        || has_word(name, &["time", "times", "rt", "rtt", "took"])
+        || has_word(name, &["time", "times", "timer", "timers", "rt", "rtt", "took"])
         || is_quantile_word(name)
 }
 
@@ -303,6 +303,12 @@ mod tests {
             ("orders_created_total", M::Business),
             ("gmv_total", M::Business),
             ("process_cpu_seconds_total", M::Utilisation),
+            ("nv_inference_queue_duration_us", M::Utilisation),
+            ("wiki_suggest_err", M::Errors),
+            ("upstream_rq_total", M::Traffic),
+            ("lb_responses_total", M::Traffic),
+            ("empty_responses_total", M::Other),
+            ("psp_nok_cnt", M::Errors),
             ("runtime_gc_seconds_total", M::Utilisation),
             (r#"log_messages_total{level="error"}"#, M::Logs),
             ("log_exceptions_total", M::Errors),

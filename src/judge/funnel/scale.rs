@@ -80,6 +80,14 @@ impl Scale {
         }
     }
 
+    /// The value at a place on this scale.
+    pub fn value_at(self, place: f64) -> f64 {
+        match self.top {
+            Some(top) => top + 2.0 * self.knee * place.sinh(),
+            None => 2.0 * self.knee * place.sinh(),
+        }
+    }
+
     /// The value that is `change` away from `value` on this scale.
     #[cfg(test)]
     fn moved(self, value: f64, change: f64) -> f64 {

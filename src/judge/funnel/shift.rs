@@ -80,6 +80,9 @@ const TAIL_FACTOR: f64 = 1.25;
 /// Counts have exact tails, and their clustering is measured.
 const COUNT_FACTOR: f64 = 1.1;
 
+/// With so many events expected, none is no chance.
+const SHARE_SHOWS: f64 = 50.0;
+
 /// Fewer errors than this, as the samples of a gauge count them, are an accident.
 const WHOLE_ERRORS_MIN: f64 = 10.0;
 
@@ -252,17 +255,17 @@ impl Look<'_> {
         }
         let Some(cells) = self.observation.cells(id, def, member, baseline.bound) else { return };
         let base = baseline.base_of(index);
-        let expected = if def.class == SignalClass::Traffic && member.weight_is_given {
-            member.weight.max(1e-3).ln()
-        } else {
-            0.0
-        };
+        let told = (def.class == SignalClass::Traffic && member.weight_is_given).then_some(member.weight);
+        let usual = baseline.scale.value_at(base);
         let Changes { windows, members, change, sums, rows } = changes;
         baseline.recent(&cells, (from, self.to), windows, rows, |window, num, den, filled| {
             if den <= 0.0 || filled * 5 < windows[window] * 3 {
                 return;
             }
             let cell = window * *members + index;
+            // Nothing is no share of the traffic, where a share would have shown.
+            let gets_nothing = |weight: f64| num == 0.0 && weight * usual * den >= SHARE_SHOWS;
+            let expected = told.filter(|w| !gets_nothing(*w)).map_or(0.0, |weight| weight.max(1e-3).ln());
             change[cell] = baseline.scale.of_value(num / den) - base - expected;
             sums[cell] = (num, den);
         });

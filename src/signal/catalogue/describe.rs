@@ -96,8 +96,12 @@ impl Catalogue {
                 {
                     return;
                 }
-                let def = Draft::new("", SignalClass::Saturation, Unit::Ratio, BadWhen::Higher, Shape::Rate)
-                    .warms();
+                // Seconds of each second are a share of the time.
+                let unit = match names::unit_of(&metric, None) {
+                    Unit::Milliseconds | Unit::Microseconds | Unit::Nanoseconds => Unit::PerSecond,
+                    _ => Unit::Ratio,
+                };
+                let def = Draft::new("", SignalClass::Saturation, unit, BadWhen::Higher, Shape::Rate).warms();
                 self.feed(&metric, None, "use", &def, Role::PerSecond, feeds);
                 return;
             }

@@ -139,7 +139,7 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
             "disconnect",
         ],
     ) && !has_word(name, &["gc", "page"])
-        || has_word(name, &["lost", "invalid", "unavailable", "shed"])
+        || has_word(name, &["err", "errs", "nok", "lost", "invalid", "unavailable", "shed"])
         || has_word(name, &["dead"]) && has_word(name, &["letter", "letters", "lettered"])
     {
         // A scheduler that holds a process back is load, and nobody's error.
@@ -169,7 +169,7 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
     if is_log || log_level_of(series).is_some() {
         return CounterMeaning::Logs;
     }
-    if has_word(name, &["seconds", "milliseconds", "nanoseconds", "microseconds", "ms"])
+    if has_word(name, &["seconds", "milliseconds", "nanoseconds", "microseconds", "ms", "us", "usec", "ns"])
         && has_word(
             name,
             &[
@@ -186,7 +186,11 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
     if has_word(name, &["gc", "bytes", "octets", "packets", "segments", "objects", "switches", "faults"]) {
         return CounterMeaning::Other;
     }
-    if has_stem(name, &["request", "rpc", "quer"]) {
+    // Answers that hold nothing are no traffic, and nobody wants more of them.
+    if has_word(name, &["empty", "zero"]) {
+        return CounterMeaning::Other;
+    }
+    if has_stem(name, &["request", "rpc", "quer", "response"]) || has_word(name, &["req", "reqs", "rq"]) {
         return CounterMeaning::Traffic;
     }
     if has_word(name, &["go", "python", "nodejs", "dotnet", "jvm", "process", "classes"]) {
@@ -212,6 +216,7 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
             "view",
             "hit",
             "invocation",
+            "execut",
             "command",
             "operation",
             "txn",

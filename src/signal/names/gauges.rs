@@ -29,7 +29,7 @@ pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, B
             "unhealthy",
             "unavailable",
         ],
-    ) || has_word(name, &["err", "errs", "loss", "lost", "dropped", "freeze", "freezes"])
+    ) || has_word(name, &["err", "errs", "nok", "loss", "lost", "dropped", "freeze", "freezes"])
         || (has_word(name, &["screen", "screens"]) && has_word(name, &["white", "blank"]))
         || status_class_of(name) == Some(5);
     if fails {
@@ -132,6 +132,13 @@ const FULLNESS: &[&str] = &[
     "blocked",
     "buffer",
     "open",
+    "busy",
+    "concurren",
+    "outstanding",
+    "await",
+    "visible",
+    "descriptor",
+    "filedescriptor",
 ];
 
 /// Whether a gauge shows how something is set, and not how it goes.
@@ -167,6 +174,7 @@ pub fn is_arrears(name: &str) -> bool {
         "queued",
         "waiting",
         "ready",
+        "visible",
         "pending",
         "depth",
         "unacked",
@@ -239,6 +247,8 @@ pub fn fills_with_age(name: &str) -> bool {
             "fd",
             "fds",
             "handle",
+            "descriptor",
+            "filedescriptor",
             "buffer",
             "old",
             "metaspace",
