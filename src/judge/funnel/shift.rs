@@ -81,7 +81,7 @@ const TAIL_FACTOR: f64 = 1.25;
 const COUNT_FACTOR: f64 = 1.1;
 
 /// With so many events expected, none is no chance.
-const SHARE_SHOWS: f64 = 50.0;
+const SHARE_SHOWS: f64 = 25.0;
 
 /// Fewer errors than this, as the samples of a gauge count them, are an accident.
 const WHOLE_ERRORS_MIN: f64 = 10.0;

@@ -336,7 +336,7 @@ impl Catalogue {
             || slowest
             || names::is_cache_content(name)
             || names::has_word(name, &["virtual", "vsize"]);
-        def.fills = class == SignalClass::Saturation && names::fills_with_age(name);
+        def.fills = class == SignalClass::Saturation && bad == BadWhen::Higher && names::fills_with_age(name);
         def.collected = names::is_collected(name);
         if !matches!(class, SignalClass::Errors) {
             def = def.warms();
