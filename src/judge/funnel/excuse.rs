@@ -31,6 +31,9 @@ const RESTART_SECONDS: f64 = 300.0;
 const LEFT_OUT: f64 = 0.42;
 const LEFT_OUT_SECONDS: f64 = 300.0;
 
+/// What is left of a count that is gone.
+const GONE: f64 = 0.01;
+
 /// When machines that restarted do their share again, in seconds.
 const BACK_SECONDS: f64 = 45.0;
 
@@ -39,8 +42,10 @@ impl Look<'_> {
     pub(super) fn excuse(&self, id: SignalId, def: &SignalDef, shift: &Shift) -> Option<&'static str> {
         if counts_new_version(def, shift) {
             Some("a version that is new counts under its own name")
+        } else if lost_old_version(def, shift) {
+            Some("it is of the old version, and the new one counts under its own name")
         } else if self.is_new_metric(id, def) {
-            Some("only the new version counts it, and what fails is counted elsewhere as well")
+            Some("only the new version counts it: a new part counts its own")
         } else if def.is_calls() && self.more_traffic(shift).is_none_or(|more| more < IDLE) {
             Some("it is counted by requests, and too few of those are known")
         } else if self.is_crowded(def, shift) {
@@ -50,11 +55,12 @@ impl Look<'_> {
         }
     }
 
-    /// Whether failures are counted by a metric that nobody had before the release,
-    /// and others that were there count failures too: a new part of the program
-    /// counts its own.
+    /// Whether calls are counted by a metric that nobody had before the release, or
+    /// failures, where others that were there count failures too: a new part of the
+    /// program counts its own.
     fn is_new_metric(&self, id: SignalId, def: &SignalDef) -> bool {
-        if !matches!(def.class, SignalClass::Errors | SignalClass::Logs) || def.shape != Shape::Rate {
+        let fails_itself = matches!(def.class, SignalClass::Errors | SignalClass::Logs);
+        if !(fails_itself || def.is_calls()) || def.shape != Shape::Rate {
             return false;
         }
         let (window, groups) = (self.observation.window, self.observation.groups);
@@ -73,8 +79,8 @@ impl Look<'_> {
         let of_metric = |(_, other): &(SignalId, &SignalDef)| other.metric == def.metric;
         let fails =
             |(_, other): &(SignalId, &SignalDef)| other.class == SignalClass::Errors && !other.refusals;
-        !signals().filter(of_metric).any(|(id, _)| was_there(id))
-            && signals().filter(|s| fails(s) && !of_metric(s)).any(|(id, _)| was_there(id))
+        let failed_before = || signals().filter(|s| fails(s) && !of_metric(s)).any(|(id, _)| was_there(id));
+        !signals().filter(of_metric).any(|(id, _)| was_there(id)) && (def.is_calls() || failed_before())
     }
 
     /// Whether new machines that no weight was told of get so little of the main
@@ -170,6 +176,15 @@ impl Look<'_> {
     fn seconds(&self, steps: Step) -> f64 {
         steps as f64 * self.observation.window.step().as_secs_f64()
     }
+}
+
+/// Whether what is counted by version is of one that is gone with the release.
+fn lost_old_version(def: &SignalDef, shift: &Shift) -> bool {
+    let [own_before, after, before, _] = shift.values;
+    let usual = own_before.or(before);
+    def.is_of_version()
+        && !shift.upward
+        && matches!((after, usual), (Some(after), Some(usual)) if after <= GONE * usual)
 }
 
 /// Whether what is counted by version is of one that nobody had before.
