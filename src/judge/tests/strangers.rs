@@ -425,3 +425,77 @@ fn a_history_with_a_fault_of_an_earlier_release_that_is_too_short_is_said_to_be_
     assert!(doubtful(100), "less than five minutes");
     assert!(!doubtful(900));
 }
+
+#[test]
+fn a_share_of_the_cpu_that_is_told_as_a_ratio_is_no_part_of_a_thing() {
+    let verdicts = Story::usual(900).tell(|machine, second| {
+        let share = if is_bad(machine, second) { 0.45 } else { 0.1 };
+        with(machine, second, vec![is("process_cpu_usage", share * jitter(machine, second, 50))])
+    });
+    assert!(reasons(&verdicts).iter().any(|r| r.contains("process_cpu_usage")), "{:?}", stops(&verdicts));
+}
+
+#[test]
+fn errors_of_a_canary_are_seen_however_those_of_a_busy_service_cluster() {
+    let story = |failed: f64| {
+        newcomers(600, move |machine, second| {
+            let rate = if machine < 2 { 150.0 } else { 3_000.0 } * jitter(machine, second, 51);
+            // One machine's errors come and go in minutes.
+            let wander = 1.0 + 0.8 * (second as f64 / 70.0 + machine as f64).sin();
+            let failed = if machine < 2 { failed } else { 0.02 * wander };
+            Some(vec![
+                grows("web_requests_total{code=\"200\"}", rate * (1.0 - failed)),
+                grows("web_requests_total{code=\"500\"}", rate * failed),
+            ])
+        })
+    };
+    assert_eq!(stops(&story(0.02)), Vec::<&str>::new());
+    assert!(stops(&story(0.26)).contains(&"shift"), "{:?}", stops(&story(0.26)));
+}
+
+#[test]
+fn what_the_old_version_counted_is_not_lost_and_a_region_is() {
+    let story = |label: &'static str| {
+        Story::usual(600).tell(move |machine, second| {
+            let new = is_bad(machine, second);
+            let series = |value: &str| format!("orders_booked_total{{{label}=\"{value}\"}}");
+            let rate = |here: bool| if here { 6.0 * jitter(machine, second, 52) } else { 0.0 };
+            with(machine, second, vec![grows(&series("1.20"), rate(!new)), grows(&series("1.21"), rate(new))])
+        })
+    };
+    assert_eq!(reasons(&story("release")), Vec::<&str>::new());
+    assert!(reasons(&story("region")).iter().any(|r| r.contains("region=1.20")));
+}
+
+#[test]
+fn failures_are_seen_though_nobody_declares_what_is_counted() {
+    let verdicts = Story::usual(600).tell(|machine, second| {
+        let rate = 60.0 * jitter(machine, second, 53);
+        let failed = if is_bad(machine, second) { 0.2 } else { 0.002 };
+        Some(vec![grows("svc_req_cnt", rate), grows("svc_nok_cnt", rate * failed)])
+    });
+    assert!(reasons(&verdicts).iter().any(|r| r.contains("svc_nok_cnt")), "{:?}", stops(&verdicts));
+}
+
+#[test]
+fn a_machine_that_gets_nothing_of_its_told_share_is_seen_and_one_that_gets_it_is_not() {
+    let story = |share: f64| {
+        let story = Story { machines: 6, batches: vec![(0, vec![0, 1], Some(0.05))], until: 900 };
+        story.tell(move |machine, second| {
+            let part = if is_bad(machine, second) { share } else { 1.0 };
+            let rate = 60.0 * part * jitter(machine, second, 54);
+            Some(vec![grows("web_requests_total{code=\"200\"}", rate)])
+        })
+    };
+    assert_eq!(stops(&story(0.05)), Vec::<&str>::new());
+    assert!(!stops(&story(0.0)).is_empty());
+}
+
+#[test]
+fn a_machine_that_tells_for_how_long_it_runs_is_seen_to_crash_again_and_again() {
+    let verdicts = Story::usual(600).tell(|machine, second| {
+        let uptime = if is_bad(machine, second) { second % 120 } else { second + PAST };
+        with(machine, second, vec![is("uptime_s", uptime as f64)])
+    });
+    assert!(stops(&verdicts).contains(&"crash_loop"), "{:?}", stops(&verdicts));
+}
