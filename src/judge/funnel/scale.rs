@@ -36,8 +36,8 @@ impl Scale {
                 1e-4 * def.unit.per_second().unwrap_or(1.0)
             }
             (_, _, Unit::Bytes) => 65_536.0,
-            // One per cent, where it is told as a ratio.
-            (_, SignalClass::Saturation, Unit::Count) if def.is_used_share() && typical <= 1.0 => 0.01,
+            // Told as a ratio, a tenth of the time busy is little.
+            (_, SignalClass::Saturation, Unit::Count) if def.is_used_share() && typical <= 1.0 => 0.05,
             (_, SignalClass::Saturation, Unit::Count) => 1.0,
             (_, _, Unit::Count | Unit::Ratio | Unit::PerSecond) => 1e-9,
         };
