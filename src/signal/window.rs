@@ -468,6 +468,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_is_a_level_again_when_it_falls_as_no_counter_does() {
+        let mut window =
+            Window::new(Duration::from_secs(10), Duration::from_secs(3600), SignalSettings::default());
+        let series: Arc<SeriesKey> = Arc::new("players_here".parse().unwrap());
+        let mut take = |k: i64, value: f64| {
+            window.take(&Scrape {
+                instance: InstanceId::new("a:1").unwrap(),
+                at: Timestamp::from_millis(1_795_289_200_000 + k * 10_000),
+                outcome: ScrapeOutcome::Complete,
+                samples: vec![Sample { series: series.clone(), value }],
+                families: Arc::from([]),
+            });
+            let judged = |shape: Shape| {
+                window.catalogue().signals().filter(|(_, def)| def.shape == shape && !def.muted).count()
+            };
+            (judged(Shape::Level), judged(Shape::Rate))
+        };
+        let rising: Vec<_> = (0..30).map(|k| take(k, 500.0 + k as f64)).collect();
+        assert_eq!((rising[0], rising[29]), ((1, 0), (0, 1)));
+        assert_eq!(take(30, 520.0), (1, 0));
+        // For good: nothing makes a counter of it again.
+        let again: Vec<_> = (31..90).map(|k| take(k, 490.0 + k as f64)).collect();
+        assert!(again.iter().all(|judged| *judged == (1, 0)), "{again:?}");
+    }
+
+    #[test]
     fn a_time_far_from_all_others_costs_no_room() {
         let mut window =
             Window::new(Duration::from_secs(10), Duration::from_secs(3600), SignalSettings::default());

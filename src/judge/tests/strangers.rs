@@ -492,6 +492,18 @@ fn a_machine_that_gets_nothing_of_its_told_share_is_seen_and_one_that_gets_it_is
 }
 
 #[test]
+fn a_few_whole_errors_in_a_gauge_are_an_accident_and_many_are_not() {
+    let story = |lasts: i64| {
+        Story::usual(600).tell(move |machine, second| {
+            let fails = machine == 0 && (200..200 + lasts).contains(&second);
+            with(machine, second, vec![is("lambda_errors", if fails { 1.0 } else { 0.0 })])
+        })
+    };
+    assert_eq!(reasons(&story(30)), Vec::<&str>::new());
+    assert!(reasons(&story(400)).iter().any(|r| r.contains("lambda_errors")));
+}
+
+#[test]
 fn a_machine_that_tells_for_how_long_it_runs_is_seen_to_crash_again_and_again() {
     let verdicts = Story::usual(600).tell(|machine, second| {
         let uptime = if is_bad(machine, second) { second % 120 } else { second + PAST };
