@@ -7,6 +7,10 @@ use super::baseline::{Baseline, WINDOWS, mean};
 use super::counts;
 use super::shift::{Changes, Look};
 
+/// What has no like in the past is that of all machines only where it began on
+/// all just then: to exclude that, evidence weaker by this factor is enough.
+const NOW_TIMES: f64 = 1.5;
+
 /// What counting says of one window.
 pub(super) struct Count {
     /// By chance.
@@ -56,11 +60,13 @@ impl Look<'_> {
         // Machines that failed more than others before go on doing so.
         let own = (own_events > 0.0).then_some((own_events, own_exposure));
         let now = (now_exposure > 0.0).then_some((now_events, now_exposure));
+        let past = Some((past_events, past_exposure));
         let (mut tail, mut raw) = (0.0f64, f64::INFINITY);
-        for (num, den) in [Some((past_events, past_exposure)), own, now].into_iter().flatten() {
+        for (times, of) in [(1.0, past), (1.0, own), (NOW_TIMES, now)] {
+            let Some((num, den)) = of else { continue };
             let by_chance = counts::tail_probability(events, exposure, num, den);
             tail = tail.max(by_chance);
-            raw = raw.min(counts::standard_score(by_chance, events, exposure, num, den));
+            raw = raw.min(times * counts::standard_score(by_chance, events, exposure, num, den));
         }
         let each = |of_group: bool| {
             let sums = changes.sums(window).iter().zip(released);

@@ -39,6 +39,13 @@ fn is_there(instance: &InstanceWindow, id: SignalId, from: Step, to: Step) -> bo
     instance.column(id).is_some_and(|column| column.has_value(from, to))
 }
 
+/// Whether a metric is there, and counts if it is a counter: one that stands at
+/// zero has replaced none that counted.
+fn counts_or_shows(instance: &InstanceWindow, id: SignalId, def: &SignalDef, from: Step, to: Step) -> bool {
+    let counts = instance.column(id).is_some_and(|column| column.sum(from, to).0 > 0.0);
+    is_there(instance, id, from, to) && (def.shape != Shape::Rate || counts)
+}
+
 /// Whether a metric that a released machine had, or the reference machines have,
 /// is gone from its page since step `from`, and one that nobody had is there: what
 /// it counted is counted under another name.
@@ -50,13 +57,13 @@ pub fn is_renamed(observation: &Observation<'_>, member: usize, id: SignalId, fr
     let reference: Vec<&InstanceWindow> =
         observation.groups.of(Group::Reference).filter_map(|m| observation.instance(m)).collect();
     let oldest = observation.window.oldest_step().max(from - 400);
-    let is_new = |id: SignalId| {
-        is_there(instance, id, from, to)
+    let is_new = |id: SignalId, def: &SignalDef| {
+        counts_or_shows(instance, id, def, from, to)
             && !is_there(instance, id, oldest, released)
             && !reference.iter().any(|other| is_there(other, id, oldest, to))
     };
     let mut signals = observation.window.catalogue().signals();
-    !is_there(instance, id, from, to) && signals.any(|(other, def)| tells_presence(def) && is_new(other))
+    !is_there(instance, id, from, to) && signals.any(|(other, def)| tells_presence(def) && is_new(other, def))
 }
 
 /// Released machines answer, and their pages lack the main traffic or half of
@@ -121,8 +128,8 @@ pub fn metrics_missing(
         let without_traffic = traffic.is_some_and(|id| !is_there(instance, id, from, to));
         let new: BTreeSet<&str> = tells
             .iter()
-            .filter(|(id, _)| {
-                is_there(instance, *id, from, to)
+            .filter(|(id, def)| {
+                counts_or_shows(instance, *id, def, from, to)
                     && !is_there(instance, *id, oldest, start)
                     && !reference.iter().any(|i| is_there(i, *id, oldest, to))
             })
