@@ -9,7 +9,11 @@ use super::shift::{Changes, Look};
 
 /// What has no like in the past is that of all machines only where it began on
 /// all just then: to exclude that, evidence weaker by this factor is enough.
-const NOW_TIMES: f64 = 1.5;
+const NOW_TIMES: f64 = 2.0;
+
+/// Reference machines that fail by no more than this factor, and one event, more
+/// often than all did before show no such thing.
+const CALM_TIMES: f64 = 1.5;
 
 /// What counting says of one window.
 pub(super) struct Count {
@@ -61,8 +65,12 @@ impl Look<'_> {
         let own = (own_events > 0.0).then_some((own_events, own_exposure));
         let now = (now_exposure > 0.0).then_some((now_events, now_exposure));
         let past = Some((past_events, past_exposure));
+        let usual_now = past_events / past_exposure * now_exposure;
+        // Machines without a past may differ from the others for ever.
+        let calm = own_exposure > 0.0 && now_events <= CALM_TIMES * usual_now + 1.0;
+        let times = if calm { NOW_TIMES } else { 1.0 };
         let (mut tail, mut raw) = (0.0f64, f64::INFINITY);
-        for (times, of) in [(1.0, past), (1.0, own), (NOW_TIMES, now)] {
+        for (times, of) in [(1.0, past), (1.0, own), (times, now)] {
             let Some((num, den)) = of else { continue };
             let by_chance = counts::tail_probability(events, exposure, num, den);
             tail = tail.max(by_chance);
