@@ -27,8 +27,10 @@ const IDLE: f64 = -0.35;
 const RESTART_SECONDS: f64 = 300.0;
 
 /// New machines that get less than this part of what each of the others gets, from
-/// this age on in seconds, are not given it.
+/// this age on in seconds, are not given it. One that came beside the old ones is a
+/// canary, whose share is as small as somebody wants, but not nothing.
 const LEFT_OUT: f64 = 0.42;
+const NOTHING: f64 = 0.01;
 const LEFT_OUT_SECONDS: f64 = 300.0;
 
 /// What is left of a count that is gone.
@@ -94,8 +96,23 @@ impl Look<'_> {
             && Some(id) == self.observation.traffic
             && !told
             && shift.shows.iter().all(|index| self.is_machine(*index))
+            && (shift.shows.len() > 1 || now <= NOTHING * others || self.replaces())
             && now <= LEFT_OUT * others
             && shift.age_seconds >= LEFT_OUT_SECONDS
+    }
+
+    /// Whether an old machine served before the release and no longer does: new ones
+    /// came in its place, and not beside it.
+    fn replaces(&self) -> bool {
+        let groups = self.observation.groups;
+        let first = groups.members.iter().filter_map(|member| member.released_at).min();
+        let served = |member: usize| {
+            let instance = self.observation.instance(&groups.members[member]);
+            instance
+                .and_then(|instance| instance.first_served())
+                .is_some_and(|at| first.is_some_and(|first| at < first))
+        };
+        self.group(false).any(|member| served(member) && !self.serves(member))
     }
 
     /// Whether a member tells of the resources it uses; what stands for a version or
