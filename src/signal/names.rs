@@ -317,6 +317,8 @@ mod tests {
             ("ui_freezes_total", M::Crashes),
             ("OutOfMemoryErrors", M::Errors),
             (r#"cache_requests_total{result="miss"}"#, M::Cache { hit: false }),
+            (r#"server_cache_total{status="expired"}"#, M::Cache { hit: false }),
+            (r#"server_cache_total{status="hit"}"#, M::Cache { hit: true }),
             ("node_network_receive_bytes_total", M::Other),
         ] {
             assert_eq!(counter_meaning(&series(text)), expected, "{text}");

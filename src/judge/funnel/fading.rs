@@ -199,7 +199,7 @@ impl Look<'_> {
                     _ => WARM_AGE_MIN,
                 };
                 let young = drains || age < settles.max(WARM_AGE_MIN).as_secs_f64().max(2.0 * step_seconds);
-                let waits = def.class == SignalClass::Saturation || def.shape == Shape::Level;
+                let waits = drains || def.class == SignalClass::Saturation || def.shape == Shape::Level;
                 let huge = huge && !(young && waits);
                 // The noise of neighbouring looks is alike, and each asks.
                 let times = if def.class == SignalClass::Latency { ASKED_AGAIN } else { 1.0 };

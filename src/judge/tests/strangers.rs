@@ -511,3 +511,87 @@ fn a_machine_that_tells_for_how_long_it_runs_is_seen_to_crash_again_and_again() 
     });
     assert!(stops(&verdicts).contains(&"crash_loop"), "{:?}", stops(&verdicts));
 }
+
+/// A new machine with a `share` of what each of five old ones gets, one of which
+/// stops if the new one `replaces` it.
+fn canary(share: f64, replaces: bool) -> Vec<Verdict> {
+    let story = Story { machines: 6, batches: vec![(0, vec![0], None)], until: 900 };
+    story.tell(move |machine, second| {
+        if (machine == 0 && second < 0) || (machine == 5 && replaces && second >= 30) {
+            return None;
+        }
+        let share = if machine == 0 { share } else { 1.0 };
+        let rate = 80.0 * share * jitter(machine, second, 61);
+        Some(vec![
+            grows("web_requests_total{code=\"200\"}", rate),
+            is("process_threads", 20.0 * jitter(machine, second, 62)),
+        ])
+    })
+}
+
+#[test]
+fn a_canary_may_have_a_small_share_and_a_machine_in_place_of_an_old_one_has_a_whole_one() {
+    assert_eq!(reasons(&canary(0.2, false)), Vec::<&str>::new());
+    assert!(reasons(&canary(0.2, true)).iter().any(|r| r.contains("web_requests_total")));
+    assert!(!reasons(&canary(0.0, false)).is_empty(), "nothing is no share");
+}
+
+#[test]
+fn failures_that_no_past_saw_are_believed_beside_few_requests_of_the_reference_machine() {
+    let story = |failed: [f64; 2]| {
+        let story = Story { machines: 2, batches: vec![(0, vec![0], None)], until: 900 };
+        story.tell(move |machine, second| {
+            let rate = if machine == 0 { 1.2 } else { 0.4 } * jitter(machine, second, 63);
+            let failed = if second >= 0 { failed[machine] } else { 0.0 };
+            Some(vec![
+                grows("web_requests_total{code=\"200\"}", rate * (1.0 - failed)),
+                grows("web_requests_total{code=\"500\"}", rate * failed),
+            ])
+        })
+    };
+    assert!(!reasons(&story([0.03, 0.0])).is_empty());
+    // What befalls both is nobody's doing.
+    assert_eq!(reasons(&story([0.03, 0.02])), Vec::<&str>::new());
+}
+
+#[test]
+fn work_that_is_missing_is_not_renamed_to_counters_that_count_nothing() {
+    let story = |new: f64| {
+        Story::usual(600).tell(move |machine, second| {
+            let rate = 4.0 * jitter(machine, second, 64);
+            let mut page = vec![is("process_threads", 20.0)];
+            let mut counts = |names: [&str; 2], rate: f64| {
+                page.extend(names.map(|name| grows(&format!("{name}{{state=\"succeeded\"}}"), rate)));
+            };
+            if is_bad(machine, second) {
+                counts(["v2_jobs_total", "v2_runs_total"], new * rate);
+            } else {
+                counts(["jobs_processed_total", "runs_processed_total"], rate);
+            }
+            Some(page)
+        })
+    };
+    assert!(stops(&story(0.0)).contains(&"metrics_missing"), "{:?}", reasons(&story(0.0)));
+    assert!(!stops(&story(1.0)).contains(&"metrics_missing"), "{:?}", reasons(&story(1.0)));
+}
+
+#[test]
+fn jobs_that_waited_while_all_workers_restarted_are_worked_off_and_slow_jobs_are_not() {
+    let story = |name: &'static str| {
+        let story = Story { machines: 3, batches: vec![(0, vec![0, 1, 2], None)], until: 280 };
+        story.tell(move |machine, second| {
+            if (0..30).contains(&second) {
+                return None;
+            }
+            let seconds = if second >= 0 { 30.0 - 0.05 * second as f64 } else { 0.05 };
+            let rate = 5.0 * jitter(machine, second, 65);
+            let more = vec![
+                grows(&format!("{name}_sum"), rate * seconds * jitter(machine, second, 66)),
+                grows(&format!("{name}_count"), rate),
+            ];
+            with(machine, second, more)
+        })
+    };
+    assert_eq!(reasons(&story("worker_job_latency_seconds")), Vec::<&str>::new());
+    assert!(!reasons(&story("worker_run_duration_seconds")).is_empty());
+}

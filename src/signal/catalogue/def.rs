@@ -134,7 +134,8 @@ impl SignalDef {
     /// Whether it is work that was put off, or how old that is, as its name says.
     pub fn is_arrears(&self) -> bool {
         let late = matches!(self.class, SignalClass::Latency | SignalClass::Saturation);
-        self.shape == Shape::Level && late && names::is_arrears(&self.metric)
+        let told = matches!(self.shape, Shape::Level | Shape::Mean | Shape::Slow);
+        told && late && names::is_arrears(&self.metric)
     }
 
     /// Whether its values are in per cent, as its name says.

@@ -89,11 +89,12 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
         // Visitors hit pages.
         && !(has_word(name, &["page", "site", "web", "http"]) || super::words(name).all(|w| w == "hits" || w == "total"));
     if has_word(name, &["cache", "caches"]) || looked_up {
-        let value = series.label("result").or_else(|| series.label("outcome")).unwrap_or(name);
+        let labels = ["result", "outcome", "status", "cache_status"];
+        let value = labels.iter().find_map(|label| series.label(label)).unwrap_or(name);
         if has_stem(value, &["hit"]) {
             return CounterMeaning::Cache { hit: true };
         }
-        if has_stem(value, &["miss"]) {
+        if has_stem(value, &["miss", "expired"]) {
             return CounterMeaning::Cache { hit: false };
         }
         if !has_stem(name, &["error", "exception", "fail", "timeout"]) {

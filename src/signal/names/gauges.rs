@@ -167,7 +167,7 @@ pub fn is_setting(name: &str) -> bool {
         || has_word(name, &["total"]) && !measured && !sums_up
 }
 
-/// Whether a gauge is of work that was put off: how much it is, or how old.
+/// Whether a metric is of work that was put off: how much it is, or how old.
 pub fn is_arrears(name: &str) -> bool {
     let words = &[
         "queue",
@@ -184,7 +184,9 @@ pub fn is_arrears(name: &str) -> bool {
         "behind",
         "staleness",
     ];
-    has_stem(name, &["lag", "backlog"]) || has_word(name, words)
+    // How late jobs begin; how long they take is a duration.
+    let jobs_wait = has_word(name, &["job", "jobs", "task", "tasks"]) && has_word(name, &["latency"]);
+    has_stem(name, &["lag", "backlog"]) || has_word(name, words) || jobs_wait
 }
 
 /// Whether a gauge is how far a clock is off.

@@ -200,6 +200,10 @@ pub fn result_of(series: &SeriesKey) -> Option<(&str, ResultValue)> {
         if names_kind && super::has_stem(series.name(), &["error", "exception", "fail", "fault"]) {
             return None;
         }
+        // What expired in a cache is looked up again.
+        if super::has_word(series.name(), &["cache", "caches"]) && value.eq_ignore_ascii_case("expired") {
+            return None;
+        }
         Some((label, result_value(label, value)?))
     })
 }
