@@ -10,6 +10,7 @@ use crate::signal::exposition::{Dialect, Limits, Reader};
 use crate::signal::{Groups, SignalSettings, Window};
 
 mod rules;
+mod silence;
 mod strangers;
 mod warming;
 

@@ -92,11 +92,17 @@ impl Look<'_> {
         let [None, Some(now), _, Some(others)] = shift.values else { return false };
         let members = &self.observation.groups.members;
         let told = shift.shows.iter().any(|index| members[*index].weight_is_given);
+        let gets_nothing = now <= NOTHING * others;
+        let is_main = match self.observation.traffic {
+            Some(traffic) => id == traffic,
+            // Who only tells rates may tell one of a part.
+            None => def.shape == Shape::Level && def.segment.is_none() && gets_nothing,
+        };
         def.class == SignalClass::Traffic
-            && Some(id) == self.observation.traffic
+            && is_main
             && !told
             && shift.shows.iter().all(|index| self.is_machine(*index))
-            && (shift.shows.len() > 1 || now <= NOTHING * others || self.replaces())
+            && (shift.shows.len() > 1 || gets_nothing || self.replaces())
             && now <= LEFT_OUT * others
             && shift.age_seconds >= LEFT_OUT_SECONDS
     }

@@ -20,7 +20,7 @@ impl Default for Silence {
     /// Restarts of the services that were measured took 10 to 60 s; a scrape
     /// or two are lost in health everywhere.
     fn default() -> Self {
-        Self { after_serving: Duration::from_secs(60), after_release: Duration::from_secs(240) }
+        Self { after_serving: Duration::from_secs(60), after_release: Duration::from_secs(180) }
     }
 }
 

@@ -66,6 +66,17 @@ pub fn is_renamed(observation: &Observation<'_>, member: usize, id: SignalId, fr
     !is_there(instance, id, from, to) && signals.any(|(other, def)| tells_presence(def) && is_new(other, def))
 }
 
+/// Whether all metrics of requests are missing: where nobody counts them, gauges of
+/// how many there are and how long they take tell of them.
+fn tells_no_requests(expected: &[&(SignalId, &SignalDef)], missing: &BTreeSet<&str>) -> bool {
+    let of_requests: BTreeSet<&str> = expected
+        .iter()
+        .filter(|(_, def)| matches!(def.class, SignalClass::Traffic | SignalClass::Latency) && !def.outgoing)
+        .map(|(_, def)| def.metric.as_str())
+        .collect();
+    of_requests.len() >= MISSING_WORK_MIN && of_requests.is_subset(missing)
+}
+
 /// Released machines answer, and their pages lack the main traffic or half of
 /// all metrics, which the reference machines have and they had before.
 pub fn metrics_missing(
@@ -126,16 +137,14 @@ pub fn metrics_missing(
             / expected.iter().map(|e| &e.1.metric).collect::<BTreeSet<_>>().len().max(1) as f64;
         let traffic = observation.traffic.filter(|id| expected.iter().any(|e| e.0 == *id));
         let without_traffic = traffic.is_some_and(|id| !is_there(instance, id, from, to));
-        let new: BTreeSet<&str> = tells
+        let new: Vec<&(SignalId, &SignalDef)> = tells
             .iter()
             .filter(|(id, def)| {
                 counts_or_shows(instance, *id, def, from, to)
                     && !is_there(instance, *id, oldest, start)
                     && !reference.iter().any(|i| is_there(i, *id, oldest, to))
             })
-            .map(|(_, def)| def.metric.as_str())
             .collect();
-        let renamed = new.len() as f64 >= RENAMED_SHARE * names.len() as f64;
         let work = |there: bool| -> usize {
             let counts = |(id, def): &&&(SignalId, &SignalDef)| {
                 let comes_in = def.class == SignalClass::Traffic && !def.outgoing;
@@ -145,7 +154,13 @@ pub fn metrics_missing(
         };
         let missing_work = work(false);
         let without_traffic = without_traffic
-            || (missing_work >= MISSING_WORK_MIN && missing_work * MISSING_WORK_PART >= work(true));
+            || (missing_work >= MISSING_WORK_MIN && missing_work * MISSING_WORK_PART >= work(true))
+            || (observation.traffic.is_none() && tells_no_requests(&expected, &names));
+        // A pool or a limit that is new replaces no requests.
+        let replaces = |def: &SignalDef| !without_traffic || def.class != SignalClass::Saturation;
+        let new: BTreeSet<&str> =
+            new.iter().filter(|(_, def)| replaces(def)).map(|(_, def)| def.metric.as_str()).collect();
+        let renamed = new.len() as f64 >= RENAMED_SHARE * names.len() as f64;
         if (without_traffic || of_all >= MISSING_SHARE_MIN) && !names.is_empty() && !renamed {
             lacking.push(member.instance.clone());
             traffic_is_missing |= without_traffic;
