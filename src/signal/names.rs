@@ -5,7 +5,7 @@ mod counters;
 mod gauges;
 mod results;
 
-pub use counters::{CounterMeaning, LogLevel, counter_meaning, is_business, log_level_of};
+pub use counters::{CounterMeaning, LogLevel, counter_meaning, counts_doing, is_business, log_level_of};
 pub use gauges::{
     fills_with_age, gauge_meaning, is_arrears, is_cache_content, is_clock, is_collected, is_idle_share,
     is_percent, is_setting, is_used_share,

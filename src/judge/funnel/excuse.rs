@@ -178,12 +178,21 @@ impl Look<'_> {
 
     /// On the scale, how much more of the main traffic than before the machines that
     /// show a change have in its window.
-    fn more_traffic(&self, shift: &Shift) -> Option<f64> {
+    pub(super) fn more_traffic(&self, shift: &Shift) -> Option<f64> {
         let traffic = self.traffic?;
         let window = WINDOWS.iter().position(|steps| *steps == shift.steps)?;
         let change = traffic.change(window);
         let more = mean(shift.shows.iter().map(|index| change[*index]));
         more.is_finite().then_some(more)
+    }
+
+    /// How much of the main traffic the machines that show a change have in its window,
+    /// in requests a second each.
+    pub(super) fn traffic_rate(&self, shift: &Shift) -> Option<f64> {
+        let window = WINDOWS.iter().position(|steps| *steps == shift.steps)?;
+        let sums = self.traffic?.sums(window);
+        let rate = mean(shift.shows.iter().map(|index| sums[*index].0 / sums[*index].1));
+        rate.is_finite().then_some(rate)
     }
 
     /// Whether a machine that is released is not back, or has not been for long.

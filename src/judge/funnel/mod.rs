@@ -64,6 +64,17 @@ const JUMPS_MIN: f64 = 0.07;
 const MULTIPLIED: f64 = 1.6;
 const MULTIPLIED_FOR_SECONDS: f64 = 180.0;
 
+/// What is left of something nobody knows where less is done, and from which age on
+/// it is a fault.
+const LESS_DONE_LEFT: f64 = 0.7;
+const LESS_DONE_FOR_SECONDS: f64 = 180.0;
+
+/// What is done for fewer of the requests is another matter's.
+const DOING_PER_REQUEST_MIN: f64 = 0.01;
+
+/// On the scale, a tenth less of the main traffic.
+const LESS_TRAFFIC: f64 = -0.1;
+
 /// Ten times as much is seen on new machines as well, and in half the time.
 const MANY_TIMES: f64 = 2.3;
 
@@ -394,7 +405,9 @@ impl Funnel {
                     && shift.change >= MULTIPLIED
                     && shift.age_seconds
                         >= if shift.change >= MANY_TIMES { 0.5 } else { 1.0 } * MULTIPLIED_FOR_SECONDS;
-                (!other_program).then_some("its meaning is not known, and signals of known meaning are there")
+                let less_done = less_is_done(look, judged, def, shift);
+                (!other_program && !less_done)
+                    .then_some("its meaning is not known, and signals of known meaning are there")
             }
             SignalClass::Other if shift.upward || def.shape != Shape::Rate => None,
             // Orders and other events fall with the share of the traffic.
@@ -557,6 +570,29 @@ fn is_mirrored(shift: &Shift, reference: f64) -> bool {
     let share = (reference / shift.judged as f64).min(MOVED_SHARE_MAX);
     let (own, others) = (after / before - 1.0, reference_after / reference_before - 1.0);
     others * own < 0.0 && others.abs() >= MOVED_MIN && own.abs() <= 1.3 * others.abs() * share + 0.1
+}
+
+/// Whether the service does less than before of something that nobody knows, as ever
+/// so many requests come in: it answers with less, or no longer does a part of it.
+/// What its runtime counts of itself may be less for good.
+fn less_is_done(look: &Look<'_>, judged: &Judged, def: &SignalDef, shift: &Shift) -> bool {
+    // What requests bring about is counted as they are.
+    let comes_of_requests = match def.shape {
+        Shape::Mean => true,
+        Shape::Rate => look
+            .traffic_rate(shift)
+            .zip(shift.values[0])
+            .is_some_and(|(requests, before)| before >= DOING_PER_REQUEST_MIN * requests),
+        Shape::Ratio | Shape::Level | Shape::Slow => false,
+    };
+    comes_of_requests
+        && !shift.upward
+        && def.counts_doing()
+        && judged.baseline.view == View::Level
+        && shift.values[0].is_some()
+        && share_left(shift) < LESS_DONE_LEFT
+        && shift.age_seconds >= LESS_DONE_FOR_SECONDS
+        && look.more_traffic(shift).is_some_and(|more| more > LESS_TRAFFIC)
 }
 
 /// What is left of the traffic that the reference group's change lets expect.

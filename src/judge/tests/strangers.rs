@@ -595,3 +595,22 @@ fn jobs_that_waited_while_all_workers_restarted_are_worked_off_and_slow_jobs_are
     assert_eq!(reasons(&story("worker_job_latency_seconds")), Vec::<&str>::new());
     assert!(!reasons(&story("worker_run_duration_seconds")).is_empty());
 }
+
+#[test]
+fn a_service_that_does_less_of_what_nobody_knows_for_the_same_requests_is_seen() {
+    let story = |name: &'static str, left: f64, traffic: f64| {
+        Story::usual(600).tell(move |machine, second| {
+            let (left, traffic) = if is_bad(machine, second) { (left, traffic) } else { (1.0, 1.0) };
+            let rate = 80.0 * traffic * jitter(machine, second, 67);
+            let done = 40.0 * left * jitter(machine, second, 68);
+            Some(vec![grows("web_requests_total{code=\"200\"}", rate), grows(name, done)])
+        })
+    };
+    let items = "feed_items_total";
+    assert!(reasons(&story(items, 0.5, 1.0)).iter().any(|r| r.contains(items)));
+    assert_eq!(reasons(&story(items, 0.9, 1.0)), Vec::<&str>::new(), "little less");
+    assert!(!reasons(&story(items, 0.5, 0.5)).iter().any(|r| r.contains(items)), "half of the requests");
+    for other in ["go_mallocs_total", "feed_evictions_total"] {
+        assert_eq!(reasons(&story(other, 0.5, 1.0)), Vec::<&str>::new(), "{other}");
+    }
+}

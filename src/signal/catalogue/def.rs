@@ -121,6 +121,11 @@ impl SignalDef {
         names::has_word(&self.metric, &["wait", "waiting", "waits", "acquire", "queued", "blocked"])
     }
 
+    /// Whether it seems to count what the service does, as its name says.
+    pub fn counts_doing(&self) -> bool {
+        names::counts_doing(&self.metric)
+    }
+
     /// Whether it counts outgoing calls by the requests they are made for.
     pub fn is_calls(&self) -> bool {
         self.outgoing && self.class == SignalClass::Saturation && self.shape == Shape::Rate

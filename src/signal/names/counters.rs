@@ -282,3 +282,39 @@ const BUSINESS_NOUNS: &[&str] = &[
 pub fn is_business(name: &str) -> bool {
     has_stem(name, BUSINESS_STEMS) || has_noun(name, BUSINESS_NOUNS)
 }
+
+/// What names of metrics begin with that a runtime, its server or pool, or a machine
+/// tells of itself.
+const RUNTIMES: &[&str] = &[
+    "go",
+    "jvm",
+    "java",
+    "process",
+    "python",
+    "nodejs",
+    "dotnet",
+    "ruby",
+    "php",
+    "erlang",
+    "beam",
+    "tomcat",
+    "jetty",
+    "puma",
+    "hikaricp",
+    "gc",
+    "container",
+    "node",
+    "system",
+    "windows",
+];
+
+/// Whether a metric seems to count what a service does: no runtime or machine tells it
+/// of itself, and its name has no word for what nobody wants more of.
+pub fn counts_doing(name: &str) -> bool {
+    let of_runtime = super::words(name).next().is_some_and(|first| RUNTIMES.contains(&first.as_str()));
+    let unwanted = has_word(
+        name,
+        &["wait", "waits", "waiting", "blocked", "slow", "stale", "zero", "empty", "conns", "connections"],
+    ) || has_stem(name, &["redeliver", "evict", "expir", "duplicat", "retrans", "steal"]);
+    !of_runtime && !unwanted
+}
