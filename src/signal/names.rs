@@ -5,7 +5,9 @@ mod counters;
 mod gauges;
 mod results;
 
-pub use counters::{CounterMeaning, LogLevel, counter_meaning, counts_doing, is_business, log_level_of};
+pub use counters::{
+    CounterMeaning, LogLevel, counter_meaning, counts_aside, counts_doing, is_business, log_level_of,
+};
 pub use gauges::{
     fills_with_age, gauge_meaning, is_arrears, is_cache_content, is_clock, is_collected, is_idle_share,
     is_percent, is_setting, is_used_share,
@@ -335,6 +337,7 @@ mod tests {
             ("job:http_requests:rate5m", C::Traffic, Lower),
             ("requests_per_second", C::Traffic, Lower),
             ("throughput", C::Traffic, Lower),
+            ("nodejs_heap_space_size_available_bytes", C::Other, Either),
             ("orders_per_minute", C::Business, Lower),
             ("errors_per_second", C::Errors, Higher),
             ("http_requests_5xx_per_second", C::Errors, Higher),
@@ -408,6 +411,7 @@ mod tests {
             ("container_cpu_cfs_throttled_periods_total", M::Other),
             ("node_netstat_Tcp_RetransSegs", M::Other),
             ("between_runs_total", M::Other),
+            ("haproxy_server_redispatch_warnings_total", M::Errors),
             ("bets_placed_total", M::Business),
             ("player_moves_total", M::Other),
             ("video_plays_total", M::Business),

@@ -33,6 +33,9 @@ const LEFT_OUT: f64 = 0.42;
 const NOTHING: f64 = 0.01;
 const LEFT_OUT_SECONDS: f64 = 300.0;
 
+/// So many of the requests, or so many a second, are no new part's own failures.
+const MANY_FAIL: f64 = 0.05;
+
 /// What is left of a count that is gone.
 const GONE: f64 = 0.01;
 
@@ -46,7 +49,7 @@ impl Look<'_> {
             Some("a version that is new counts under its own name")
         } else if lost_old_version(def, shift) {
             Some("it is of the old version, and the new one counts under its own name")
-        } else if self.is_new_metric(id, def) {
+        } else if self.is_new_metric(id, def, shift) {
             Some("only the new version counts it: a new part counts its own")
         } else if def.is_calls() && self.more_traffic(shift).is_none_or(|more| more < IDLE) {
             Some("it is counted by requests, and too few of those are known")
@@ -59,10 +62,13 @@ impl Look<'_> {
 
     /// Whether calls are counted by a metric that nobody had before the release, or
     /// failures, where others that were there count failures too: a new part of the
-    /// program counts its own.
-    fn is_new_metric(&self, id: SignalId, def: &SignalDef) -> bool {
+    /// program counts its own. Counters of failures appear with the first one: more
+    /// than a few of the requests fail by them.
+    fn is_new_metric(&self, id: SignalId, def: &SignalDef, shift: &Shift) -> bool {
         let fails_itself = matches!(def.class, SignalClass::Errors | SignalClass::Logs);
-        if !(fails_itself || def.is_calls()) || def.shape != Shape::Rate {
+        let many =
+            fails_itself && !def.counts_aside() && shift.values[1].is_some_and(|failed| failed >= MANY_FAIL);
+        if !(fails_itself || def.is_calls()) || def.shape != Shape::Rate || many {
             return false;
         }
         let (window, groups) = (self.observation.window, self.observation.groups);

@@ -64,6 +64,9 @@ const JUMPS_MIN: f64 = 0.07;
 const MULTIPLIED: f64 = 1.6;
 const MULTIPLIED_FOR_SECONDS: f64 = 180.0;
 
+/// Of what happens less than every ten seconds five times as much is a few.
+const MULTIPLIED_RATE_MIN: f64 = 0.1;
+
 /// What is left of something nobody knows where less is done, and from which age on
 /// it is a fault.
 const LESS_DONE_LEFT: f64 = 0.7;
@@ -83,6 +86,13 @@ const SEEN_STEPS: Step = 5;
 
 /// What caches miss for so long, in seconds, they will miss.
 const CACHE_FILLS_SECONDS: f64 = 900.0;
+
+/// A cache that misses this part, and as much as at first after so many seconds, is
+/// switched off or asked for other things than it keeps.
+const CACHE_OFF: f64 = 0.9;
+const CACHE_OFF_SECONDS: f64 = 200.0;
+const CACHE_OFF_STEADY: f64 = 0.9;
+const CACHE_OFF_PRACTICAL: f64 = 1.5;
 
 /// The least relative change of the reference group that shows that load moved,
 /// and how many of its machines may have given theirs to one released machine:
@@ -391,7 +401,13 @@ impl Funnel {
                 let stays = shift.age_seconds >= CACHE_FILLS_SECONDS && shift.practical >= 2.0;
                 // Where nothing is hit, hits are not shown.
                 let stays = stays && shift.values[1].is_some_and(|missed| missed < 0.999);
-                (!stays).then_some("caches miss more, which alone harms nobody")
+                // A cache that fills is seen to.
+                let is_off = shift.age_seconds >= CACHE_OFF_SECONDS
+                    && shift.practical >= CACHE_OFF_PRACTICAL
+                    && !shift.fading
+                    && shift.steadiness >= CACHE_OFF_STEADY
+                    && shift.values[1].is_some_and(|missed| (CACHE_OFF..0.999).contains(&missed));
+                (!stays && !is_off).then_some("caches miss more, which alone harms nobody")
             }
             SignalClass::Saturation if judged.baseline.view == View::Restlessness && self.described => {
                 Some("it is restless, which alone harms nobody")
@@ -403,6 +419,7 @@ impl Funnel {
                     && shift.upward
                     && shift.values[3].is_some()
                     && shift.change >= MULTIPLIED
+                    && shift.values[1].is_some_and(|rate| rate >= MULTIPLIED_RATE_MIN)
                     && shift.age_seconds
                         >= if shift.change >= MANY_TIMES { 0.5 } else { 1.0 } * MULTIPLIED_FOR_SECONDS;
                 let less_done = less_is_done(look, judged, def, shift);

@@ -77,15 +77,16 @@ fn a_version_that_serves_further_slow_requests_is_not_slower() {
 
 #[test]
 fn what_nobody_knows_stops_when_there_is_five_times_as_much_of_it() {
-    let story = |times: f64| {
+    let story = |rate: f64, times: f64| {
         Story::usual(600).tell(move |machine, second| {
             let times = if is_bad(machine, second) { times } else { 1.0 };
-            let rate = 3.0 * times * jitter(machine, second, 7);
+            let rate = rate * times * jitter(machine, second, 7);
             with(machine, second, vec![grows("connections_accepted_total", rate)])
         })
     };
-    assert_eq!(stops(&story(2.0)), Vec::<&str>::new());
-    assert!(reasons(&story(10.0)).iter().any(|r| r.contains("connections_accepted_total")));
+    assert_eq!(stops(&story(3.0, 2.0)), Vec::<&str>::new());
+    assert!(reasons(&story(3.0, 10.0)).iter().any(|r| r.contains("connections_accepted_total")));
+    assert_eq!(reasons(&story(0.002, 10.0)), Vec::<&str>::new(), "a few");
 }
 
 #[test]
@@ -308,11 +309,17 @@ fn calls_that_are_made_twice_for_each_request_are_seen_and_those_of_more_request
 
 #[test]
 fn failures_that_only_the_new_version_counts_are_no_rise_where_failures_are_counted_anyway() {
-    let verdicts = Story::usual(600).tell(|machine, second| {
-        let new = is_bad(machine, second).then(|| grows("feature_failures_total", 3.0));
-        with(machine, second, new.into_iter().collect())
-    });
-    assert_eq!(stops(&verdicts), Vec::<&str>::new());
+    let story = |name: &'static str, rate: f64| {
+        Story::usual(600).tell(move |machine, second| {
+            let new = is_bad(machine, second).then(|| grows(name, rate));
+            with(machine, second, new.into_iter().collect())
+        })
+    };
+    assert_eq!(stops(&story("feature_failures_total", 3.0)), Vec::<&str>::new());
+    // Counters of failures come with the first one; a quarter of the requests are
+    // nobody's new part.
+    assert!(!stops(&story("edge_request_errors_total", 20.0)).is_empty());
+    assert_eq!(stops(&story("otel_spans_dropped_total", 20.0)), Vec::<&str>::new());
 }
 
 #[test]
@@ -613,4 +620,19 @@ fn a_service_that_does_less_of_what_nobody_knows_for_the_same_requests_is_seen()
     for other in ["go_mallocs_total", "feed_evictions_total"] {
         assert_eq!(reasons(&story(other, 0.5, 1.0)), Vec::<&str>::new(), "{other}");
     }
+}
+
+#[test]
+fn a_cache_that_is_off_misses_as_much_as_at_first_and_one_that_fills_does_not() {
+    let story = |fills_seconds: f64| {
+        Story::usual(500).tell(move |machine, second| {
+            let cold = if is_bad(machine, second) { (-(second as f64) / fills_seconds).exp() } else { 0.0 };
+            let missed = (0.3 + 0.67 * cold) * jitter(machine, second, 69);
+            let lookups =
+                |result: &str, rate: f64| grows(&format!("dns_cache_total{{result=\"{result}\"}}"), rate);
+            with(machine, second, vec![lookups("hit", 50.0 * (1.0 - missed)), lookups("miss", 50.0 * missed)])
+        })
+    };
+    assert!(reasons(&story(1e9)).iter().any(|r| r.contains("dns_cache_total")));
+    assert_eq!(reasons(&story(200.0)), Vec::<&str>::new());
 }

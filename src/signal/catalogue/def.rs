@@ -121,6 +121,11 @@ impl SignalDef {
         names::has_word(&self.metric, &["wait", "waiting", "waits", "acquire", "queued", "blocked"])
     }
 
+    /// Whether it counts what is watched or tried beside the service's work.
+    pub fn counts_aside(&self) -> bool {
+        names::counts_aside(&self.metric)
+    }
+
     /// Whether it seems to count what the service does, as its name says.
     pub fn counts_doing(&self) -> bool {
         names::counts_doing(&self.metric)

@@ -138,6 +138,7 @@ pub fn counter_meaning(series: &SeriesKey) -> CounterMeaning {
             "violation",
             "overflow",
             "disconnect",
+            "redispatch",
         ],
     ) && !has_word(name, &["gc", "page"])
         || has_word(name, &["err", "errs", "nok", "lost", "invalid", "unavailable", "shed"])
@@ -307,6 +308,15 @@ const RUNTIMES: &[&str] = &[
     "system",
     "windows",
 ];
+
+/// Whether a metric counts what is watched or tried beside the service's work, by its
+/// name: nobody waits for it.
+pub fn counts_aside(name: &str) -> bool {
+    has_word(
+        name,
+        &["otel", "opentelemetry", "span", "spans", "trace", "traces", "tracing", "telemetry", "shadow"],
+    ) || has_stem(name, &["mirror"])
+}
 
 /// Whether a metric seems to count what a service does: no runtime or machine tells it
 /// of itself, and its name has no word for what nobody wants more of.

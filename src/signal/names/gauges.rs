@@ -36,6 +36,10 @@ pub fn gauge_meaning(name: &str, declared_unit: Option<&str>) -> (SignalClass, B
         return (SignalClass::Errors, BadWhen::Higher, unit);
     }
     if has_word(name, &["idle", "free", "available", "avail", "remaining", "headroom", "fps"]) {
+        // A heap grows when it has to; what is free of it until then is nobody's need.
+        if has_word(name, &["heap", "arena", "memstats"]) {
+            return (SignalClass::Other, BadWhen::Either, unit);
+        }
         return (SignalClass::Saturation, BadWhen::Lower, unit);
     }
     if is_rate(name) {
