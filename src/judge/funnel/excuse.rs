@@ -34,7 +34,7 @@ const NOTHING: f64 = 0.01;
 const LEFT_OUT_SECONDS: f64 = 300.0;
 
 /// So many of the requests, or so many a second, are no new part's own failures.
-const MANY_FAIL: f64 = 0.05;
+const MANY_FAIL: f64 = 0.01;
 
 /// What is left of a count that is gone.
 const GONE: f64 = 0.01;
