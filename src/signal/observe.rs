@@ -69,6 +69,9 @@ impl Groups {
     }
 }
 
+/// A machine alone beside another takes its place, and is no fleet.
+const FLEET_MIN: usize = 2;
+
 /// A window seen through the groups of a release.
 #[derive(Clone)]
 pub struct Observation<'a> {
@@ -232,6 +235,34 @@ impl<'a> Observation<'a> {
                 Some(Cells { num: column, minus: None, num_from_den: false, den, den_from_num })
             }
         }
+    }
+
+    /// Whether a member tells of the resources it uses; what stands for a version or
+    /// a region of the clients gets as many of them as install it.
+    pub fn is_machine(&self, member: &Member) -> bool {
+        let Some(instance) = self.instance(member) else { return false };
+        self.window.catalogue().signals().any(|(id, def)| {
+            def.class == SignalClass::Saturation && !def.is_calls() && instance.column(id).is_some()
+        })
+    }
+
+    /// Whether the released machines are a second fleet beside the old one: new ones
+    /// all, and as many. Until the traffic is switched over they may have none of it.
+    pub fn is_second_fleet(&self) -> bool {
+        let released = self.groups.members.iter().filter_map(|member| member.released_at);
+        let Some(first) = released.min() else { return false };
+        let (mut new, mut old) = (0, 0);
+        for member in &self.groups.members {
+            let served = self.instance(member).and_then(InstanceWindow::first_served);
+            match member.group() {
+                Group::Release if served.is_some_and(|at| at < first) || !self.is_machine(member) => {
+                    return false;
+                }
+                Group::Release => new += 1,
+                Group::Reference => old += usize::from(served.is_some()),
+            }
+        }
+        old > 0 && new >= old.max(FLEET_MIN)
     }
 
     /// The traffic signal with the most events in steps `from..to`, seen on

@@ -107,7 +107,8 @@ impl Look<'_> {
         def.class == SignalClass::Traffic
             && is_main
             && !told
-            && shift.shows.iter().all(|index| self.is_machine(*index))
+            && !self.observation.is_second_fleet()
+            && shift.shows.iter().all(|index| self.observation.is_machine(&members[*index]))
             && (shift.shows.len() > 1 || gets_nothing || self.replaces())
             && now <= LEFT_OUT * others
             && shift.age_seconds >= LEFT_OUT_SECONDS
@@ -125,17 +126,6 @@ impl Look<'_> {
                 .is_some_and(|at| first.is_some_and(|first| at < first))
         };
         self.group(false).any(|member| served(member) && !self.serves(member))
-    }
-
-    /// Whether a member tells of the resources it uses; what stands for a version or
-    /// a region of the clients gets as many of them as install it.
-    fn is_machine(&self, member: usize) -> bool {
-        let observation = self.observation;
-        let Some(instance) = observation.instance(&observation.groups.members[member]) else { return false };
-        let catalogue = observation.window.catalogue();
-        catalogue.signals().any(|(id, def)| {
-            def.class == SignalClass::Saturation && !def.is_calls() && instance.column(id).is_some()
-        })
     }
 
     /// Whether a change began when the released machines had served well for long,

@@ -98,6 +98,18 @@ pub fn metrics_missing(
     };
     let tells: Vec<(SignalId, &SignalDef)> =
         window.catalogue().signals().filter(|(_, def)| tells_presence(def)).collect();
+    // Many metrics come with the first request.
+    let has_worked = |index: usize| {
+        let instance = observation.instance(&members[index]);
+        let column = instance.zip(observation.traffic).and_then(|(instance, id)| instance.column(id));
+        column.is_some_and(|column| column.sum(ready[index].min(to), to).0 > 0.0)
+    };
+    if observation.is_second_fleet()
+        && observation.traffic.is_some()
+        && !(0..members.len()).any(|index| members[index].group() == Group::Release && has_worked(index))
+    {
+        return None;
+    }
     let (mut lacking, mut judged) = (Vec::new(), 0);
     let mut all_missing = BTreeSet::new();
     let mut traffic_is_missing = false;

@@ -77,7 +77,7 @@ pub fn standstill(observation: &Observation<'_>, ready: &[Step], start: Step, to
         return None;
     }
     let (mut standing, mut judged, mut shown) = (Vec::new(), 0, BTreeSet::new());
-    let mut fell_silent = 0;
+    let (mut fell_silent, mut any_worked) = (0, false);
     for index in asked {
         // What is not on the page stands nowhere: another rule's matter.
         let instance = observation.instance(&members[index]);
@@ -100,7 +100,12 @@ pub fn standstill(observation: &Observation<'_>, ready: &[Step], start: Step, to
                 column.is_none_or(|column| column.sum(from - steps, from).0 == 0.0)
             });
             fell_silent += usize::from(worked && longer);
+            any_worked |= worked;
         }
+    }
+    // The old machines serve everybody until the traffic is switched over.
+    if !any_worked && observation.is_second_fleet() {
+        return None;
     }
     // One among several may hang alone if it is seen to: it worked, and has not for
     // twice as long.

@@ -35,7 +35,7 @@ fn gauges_of_requests_that_are_gone_are_blindness_where_nobody_counts_requests()
 #[test]
 fn a_new_machine_that_tells_of_no_requests_a_second_for_minutes_is_not_given_any() {
     let story = |share: f64| {
-        let story = Story { machines: 2, batches: vec![(0, vec![0], None)], until: 700 };
+        let story = Story { machines: 3, batches: vec![(0, vec![0], None)], until: 700 };
         story.tell(move |machine, second| {
             if machine == 0 && second < 0 {
                 return None;
@@ -57,4 +57,30 @@ fn machines_that_never_come_back_are_waited_for_three_minutes() {
     };
     assert!(stops(&story(400)).contains(&"instance_silent"), "{:?}", reasons(&story(400)));
     assert_eq!(stops(&story(170)), Vec::<&str>::new());
+}
+
+#[test]
+fn a_second_fleet_may_wait_for_its_traffic_and_may_not_lose_it() {
+    // Machines 0 to 2 come beside 3 to 5, and are given traffic from `from` to `to`.
+    let story = |from: i64, to: i64| {
+        let story = Story { machines: 6, batches: vec![(0, vec![0, 1, 2], None)], until: 700 };
+        story.tell(move |machine, second| {
+            let new = machine < 3;
+            if new && second < 0 {
+                return None;
+            }
+            let works = !new || (from..to).contains(&second);
+            let rate = if works { 40.0 * jitter(machine, second, 74) } else { 0.0 };
+            let names = ["web_requests_total{code=\"200\"}", "pages_rendered_total", "lookups_total"];
+            let mut page: Vec<Shown> = names
+                .iter()
+                .filter(|_| !new || second >= from)
+                .map(|name| Grows((*name).to_owned(), rate))
+                .collect();
+            page.push(is("process_threads", 20.0));
+            Some(page)
+        })
+    };
+    assert_eq!(stops(&story(700, 700)), Vec::<&str>::new());
+    assert!(stops(&story(60, 300)).contains(&"standstill"), "{:?}", reasons(&story(60, 300)));
 }
